@@ -1,0 +1,29 @@
+# One static library per folder: bitloom_folder(NAME DIR dir USES targets... PRIVATE targets...).
+# Sources are every .cpp in dir (not below it), main.cpp left out; so a folder grows without
+# touching CMake.
+
+function(bitloom_compile_options target)
+  target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+                         -Wno-sign-conversion -Werror -ffp-contract=off)
+  if(BITLOOM_ENABLE_ASSERTS)
+    target_compile_definitions(${target} PUBLIC BITLOOM_ENABLE_ASSERTS)
+  endif()
+endfunction()
+
+function(bitloom_folder name)
+  cmake_parse_arguments(ARG "" "DIR" "USES;PRIVATE" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${ARG_DIR}/*.cpp)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  if(NOT sources)
+    message(FATAL_ERROR "folder ${ARG_DIR} holds no .cpp")
+  endif()
+  add_library(bitloom_${name} STATIC ${sources})
+  target_include_directories(bitloom_${name}
+    PUBLIC ${CMAKE_SOURCE_DIR}/include
+    PRIVATE ${CMAKE_SOURCE_DIR}/${ARG_DIR})
+  target_link_libraries(bitloom_${name} PUBLIC ${ARG_USES} PRIVATE ${ARG_PRIVATE})
+  if(BITLOOM_ENABLE_ASSERTS)
+    target_compile_definitions(bitloom_${name} PUBLIC BITLOOM_ENABLE_ASSERTS)
+  endif()
+  bitloom_compile_options(bitloom_${name})
+endfunction()
