@@ -1,0 +1,63 @@
+// Plans an exported model for a batch and a backend, then runs it.
+// Comes from: integer/model.h. Goes to: train (validation), tools (eval, bench, compare).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/model.h"
+
+namespace bitloom::backends {
+
+struct SessionOptions {
+  std::string backend = "onednn";  ///< "onednn", "reference", ...
+  std::int64_t batch = 1;
+  bool fallback_to_reference = false;  ///< --fallback=reference
+  bool keep_all_tensors = false;       ///< every tensor keeps its own memory, see Session::tensor
+};
+
+/// What was chosen for one layer, and why not something faster.
+struct PlanRow {
+  std::string layer;
+  std::string op;
+  std::string mode;
+  int weight_bits = 32;
+  int activation_bits = 32;     ///< of the source
+  std::string implementation;   ///< "brgconv:avx512_core_vnni", "reference"
+  std::string isa;              ///< "avx512_vnni"
+  std::string declined;         ///< "xnor: weights have 8 bits; ..." or ""
+};
+
+/// A planned model. Runs allocate nothing; not thread-safe; the model must outlive it.
+class Session {
+ public:
+  /// @throws BackendError if a layer cannot run and no fallback was asked for, naming every such
+  ///         layer with its reason; or if the profile is not exact on this CPU.
+  Session(const integer::Model& model, const SessionOptions& options);
+  ~Session();
+  Session(Session&&) noexcept;
+  Session& operator=(Session&&) noexcept;
+
+  /// images u8 [batch, C, H, W] (channels-last) to logits f32 [batch, classes].
+  /// Fewer images than the batch are allowed; the rest of the batch is computed as zeros.
+  /// @throws ShapeError.
+  void run(ConstTensorView images_u8, TensorView logits);
+
+  const std::vector<PlanRow>& plan() const;
+  /// Bytes of activations, packed weights and scratch that this session owns.
+  std::size_t memory_bytes() const;
+  /// Codes (or reals) of tensor `index` after a run, for parity tests and SQNR; only in sessions
+  /// whose memory is not shared between tensors (keep_all_tensors) - empty otherwise.
+  ConstTensorView tensor(int index) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Names of the backends, built or not.
+std::vector<std::string> backend_names();
+
+}  // namespace bitloom::backends

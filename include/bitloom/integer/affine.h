@@ -1,0 +1,60 @@
+// The number format, defined once: real = scale * (code - zero_point).
+// Goes to: quant (fake-quant nodes), deploy (lowering), integer (reference), kernels (SIMD twins).
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+namespace bitloom::integer {
+
+/// Inclusive range of codes.
+struct CodeRange {
+  std::int32_t qmin = 0;
+  std::int32_t qmax = 255;
+  int levels() const { return qmax - qmin + 1; }
+  bool operator==(const CodeRange&) const = default;
+};
+
+/// What turns reals of one tensor (or of one output channel) into codes and back.
+/// Codes lie in u8 where is_signed is false, in s8 where it is true, whatever `bits` says.
+struct AffineFormat {
+  int bits = 8;             ///< 2 .. 8
+  bool is_signed = false;   ///< s8 codes; else u8
+  std::int32_t zero_point = 0;  ///< code of real 0, inside range
+  CodeRange range;          ///< codes that occur
+  bool operator==(const AffineFormat&) const = default;
+};
+
+/// Weights: signed symmetric. 8 bits (and any width when narrow) use [-(2^(b-1)-1), 2^(b-1)-1];
+/// below 8 bits the full two's-complement range unless narrow.
+/// @throws ConfigError for bits outside 2 .. 8.
+CodeRange weight_range(int bits, bool narrow);
+
+/// Activations: [0, 2^b-1], or signed [-2^(b-1), 2^(b-1)-1]; both with zero point 0 where symmetric.
+/// @throws ConfigError for bits outside 2 .. 8.
+CodeRange activation_range(int bits, bool is_signed);
+
+/// Clamps while still floating, then rounds half to even. A NaN gives qmin (callers check for NaN).
+inline std::int32_t round_clamped(float value, CodeRange range) {
+  const float low = static_cast<float>(range.qmin);
+  const float high = static_cast<float>(range.qmax);
+  const float clamped = value > low ? (value < high ? value : high) : low;
+  return static_cast<std::int32_t>(std::nearbyintf(clamped));
+}
+
+/// code = clamp(round_half_even(x * (1/scale) + zero_point), qmin, qmax), each step rounded to f32.
+/// By reciprocal, as the SIMD twins and oneDNN do: x = 0.273939937 and scale = 0.00214854861 give
+/// 127.5 by reciprocal but 127.499992 by division, so codes 128 and 127.
+/// @pre inverse_scale = 1.0F / scale, scale > 0.
+inline std::int32_t quantize(float x, float inverse_scale, const AffineFormat& format) {
+  const float scaled = x * inverse_scale;
+  return round_clamped(scaled + static_cast<float>(format.zero_point), format.range);
+}
+
+/// real = scale * (code - zero_point), one f32 rounding.
+inline float dequantize(std::int32_t code, float scale, std::int32_t zero_point) {
+  return scale * static_cast<float>(code - zero_point);
+}
+
+}  // namespace bitloom::integer

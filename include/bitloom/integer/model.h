@@ -1,0 +1,97 @@
+// An exported model as plain data: what every backend runs and the reference gives its meaning.
+// Comes from: deploy. Goes to: integer/reference.h, integer/model_archive.h, backends.
+//
+// One schema for all methods: each layer says float, weight-only, dynamic or static.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/affine.h"
+
+namespace bitloom::integer {
+
+/// How a layer computes. The words stand in files: "float", "weight-only", "dynamic", "static".
+enum class ComputeMode : std::uint8_t { kFloat, kWeightOnly, kDynamic, kStatic };
+std::string_view to_word(ComputeMode mode);
+ComputeMode compute_mode_from_word(std::string_view word);  ///< @throws FormatError
+
+/// The operations of an exported model: "conv2d", "linear", "max_pool", "global_avg_pool", "add".
+/// "add" stands alone only where it could not be fused into a convolution.
+enum class LayerOp : std::uint8_t { kConv2d, kLinear, kMaxPool, kGlobalAvgPool, kAdd };
+std::string_view to_word(LayerOp op);
+LayerOp layer_op_from_word(std::string_view word);  ///< @throws FormatError
+
+/// One tensor between layers. dtype kF32 carries reals (format and scale unused); kU8 and kS8
+/// carry codes of `format` with one scale.
+struct TensorInfo {
+  std::string name;
+  Shape shape;  ///< [1, C, H, W] or [1, C]; the batch is set when a session is made
+  DType dtype = DType::kF32;
+  AffineFormat format;
+  float scale = 1.0F;
+};
+
+/// Sliding window of conv2d and max_pool, square steps, symmetric padding.
+struct Window {
+  std::int64_t kernel_h = 1;
+  std::int64_t kernel_w = 1;
+  std::int64_t stride = 1;
+  std::int64_t pad = 0;
+  std::int64_t groups = 1;
+};
+
+/// One layer. Inputs and output index Model::tensors.
+///
+/// conv2d, linear: inputs[0] is the source, inputs[1] (optional) a residual of the output's shape,
+///   added before the ReLU.
+///   static:  acc = sum (x - z_x) * w, then integer/requantize.h with multiplier, bias,
+///            residual_ratio, relu, and the output's range; an f32 output takes t itself (no clip).
+///            Padding is real 0.
+///   float:   weight f32, y = conv(x, weight) + bias (+ residual), ReLU; any order of sums.
+///   linear reads its source flattened in memory order (H, W, C); weight is [O, I] in that order.
+/// max_pool: padding never wins. global_avg_pool: codes round_half_even(sum / count), same format
+///   and scale as the source; f32: mean. add: codes
+///   t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)), ReLU, clip, round; f32: a + r.
+struct Layer {
+  std::string name;
+  LayerOp op = LayerOp::kConv2d;
+  ComputeMode mode = ComputeMode::kFloat;
+  std::vector<int> inputs;
+  int output = 0;
+  Window window;
+  bool relu = false;
+
+  Tensor weight;              ///< s8 codes or f32; [O, I/groups, KH, KW] or [O, I]
+  int weight_bits = 32;       ///< width of weight codes; 32 where mode is float
+  CodeRange weight_range;     ///< codes that may occur
+  Tensor weight_scale;        ///< f32 [O]; not read by static layers (it is inside multiplier)
+  Tensor multiplier;          ///< f32 [O], static only
+  Tensor bias;                ///< f32 [O]
+  float residual_ratio = 0.0F;  ///< s_r / s_y, static only
+};
+
+/// Whole model. tensors[0] is the input; tensors.back() is the logits, f32 [1, classes].
+struct Model {
+  std::string network;        ///< "lenet5" or the file the graph came from
+  std::string method;         ///< "float", "ptq-static", "qat", ...
+  std::string profile;        ///< DeviceProfile name; "" for float
+  std::string graph_text;     ///< layers/graph.h text form, with fake-quant nodes
+  std::string config_text;    ///< resolved config, INI; its [data] section feeds `eval`
+  std::string weights_label;  ///< "w8a8"
+  Tensor input_table;         ///< [C, 256] of tensors[0].dtype: pixel -> real or code
+  std::vector<TensorInfo> tensors;
+  std::vector<Layer> layers;  ///< in execution order
+
+  std::int64_t classes() const { return tensors.back().shape.c(); }
+};
+
+/// Checks every promise above: indices, order, shapes, types, ranges, scales > 0 and finite,
+/// codes within range, and that no static layer's worst case |acc| reaches 2^31.
+/// @throws FormatError or NumericError that names the layer.
+void validate(const Model& model);
+
+}  // namespace bitloom::integer

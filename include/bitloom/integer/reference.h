@@ -1,0 +1,31 @@
+// The reference executor: plain, threaded C++ that gives an exported model its meaning.
+// Integer sums may run in any order; everything after the accumulator follows requantize.h.
+#pragma once
+
+#include <span>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/model.h"
+
+namespace bitloom::integer {
+
+/// tensors[0] from pixels: out[n, c, h, w] = table[c, pixel]. Shared by all backends.
+/// Shapes: images u8 [N, C, H, W]; table [C, 256]; out [N, C, H, W] of the table's type.
+void encode_input(ConstTensorView images, ConstTensorView table, TensorView out);
+
+/// Accumulators of a static conv2d or linear: acc[n, o, y, x] = sum (x - z_x) * w, s32.
+void accumulate(const Model& model, const Layer& layer, ConstTensorView source, TensorView acc_s32);
+
+/// requantize.h over a whole tensor: acc s32 [N, O, H, W] to the layer's output type.
+/// `residual` is empty where the layer has none. Shared by backends whose kernels stop at s32.
+void requantize(const Model& model, const Layer& layer, ConstTensorView acc_s32,
+                ConstTensorView residual, TensorView out);
+
+/// Runs one layer. `inputs` follow layer.inputs.
+void run_layer(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
+               TensorView output);
+
+/// Index of the largest logit of each row; ties take the lowest index.
+std::vector<std::int32_t> argmax_rows(ConstTensorView logits);
+
+}  // namespace bitloom::integer

@@ -1,0 +1,60 @@
+// One int8 convolution or matrix product on oneDNN, planned once, run many times.
+// Comes from: backends/onednn (exported models), quant (integer forward of a QAT step).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/model.h"
+
+namespace bitloom::kernels {
+
+/// Everything that decides the primitive. A linear layer is a product with window 1x1 on [N, I].
+struct Int8Problem {
+  Shape source;                           ///< [N, C, H, W] or [N, I]
+  DType source_dtype = DType::kU8;        ///< kU8 or kS8
+  bool source_zero_point = false;         ///< a zero point is passed to run()
+  Shape weight;                           ///< [O, I/groups, KH, KW] or [O, I]
+  integer::Window window;
+  DType destination_dtype = DType::kU8;   ///< kU8, kS8, kS32 (bare accumulators) or kF32
+  bool bias = true;                       ///< ignored for kS32
+  bool relu = false;
+  integer::CodeRange clip{0, 255};        ///< range of codes; full ranges cost nothing
+  bool residual = false;                  ///< codes of residual_dtype added before the ReLU
+  DType residual_dtype = DType::kU8;
+};
+
+/// Computes, bit for bit, integer/requantize.h (kS32: the accumulators; kF32: t without clip).
+class Int8Product {
+ public:
+  /// @throws BackendError with oneDNN's reason if it has no exact implementation that is faster
+  ///         than its plain reference ("ref" in the name declines).
+  explicit Int8Product(const Int8Problem& problem);
+  ~Int8Product();
+  Int8Product(Int8Product&&) noexcept;
+  Int8Product& operator=(Int8Product&&) noexcept;
+
+  /// Reorders weight codes (s8, OHWI memory) into the primitive's layout; once per model or step.
+  void set_weights(ConstTensorView weight_s8);
+  /// f32 [O] each. In training they change with each step. bias may be empty if problem.bias is off.
+  void set_scales(ConstTensorView multiplier, ConstTensorView bias);
+  /// Needs problem.source_zero_point.
+  void set_source_zero_point(std::int32_t zero_point);
+  /// Needs problem.residual; ratio = s_r / s_y. The post-op's scale is part of the primitive: a
+  /// changed ratio plans it anew.
+  void set_residual(float ratio, std::int32_t zero_point);
+
+  /// `residual` holds codes of the destination's shape, or is empty.
+  void run(ConstTensorView source, ConstTensorView residual, TensorView destination);
+
+  std::string implementation() const;  ///< oneDNN's impl_info_str
+  Shape destination() const;
+  std::size_t memory_bytes() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bitloom::kernels
