@@ -1,0 +1,97 @@
+#include "bitloom/core/tensor.h"
+
+#include <array>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+namespace bitloom {
+namespace {
+
+struct DTypeRow {
+  DType dtype;
+  std::size_t size;
+  std::string_view word;
+};
+
+// In the order of the enum; the words stand in files and never change.
+constexpr std::array<DTypeRow, 7> kDTypes{{{DType::kF32, 4, "f32"},
+                                           {DType::kF64, 8, "f64"},
+                                           {DType::kU8, 1, "u8"},
+                                           {DType::kS8, 1, "s8"},
+                                           {DType::kS32, 4, "s32"},
+                                           {DType::kS64, 8, "s64"},
+                                           {DType::kBf16, 2, "bf16"}}};
+
+const DTypeRow& row_of(DType dtype) {
+  const auto index = static_cast<std::size_t>(dtype);
+  BITLOOM_ASSERT(index < kDTypes.size() && kDTypes[index].dtype == dtype);
+  return kDTypes[index];
+}
+
+void require_same_count(const char* place, std::int64_t expected, const Shape& found) {
+  if (expected == found.elements()) return;
+  throw ShapeError({.place = place,
+                    .expected = cat(expected, " elements"),
+                    .found = cat(found.elements(), " in ", to_string(found)),
+                    .remedy = ""});
+}
+
+}  // namespace
+
+std::size_t size_of(DType dtype) { return row_of(dtype).size; }
+
+std::string_view to_word(DType dtype) { return row_of(dtype).word; }
+
+DType dtype_from_word(std::string_view word) {
+  std::string known;
+  for (const DTypeRow& row : kDTypes) {
+    if (row.word == word) return row.dtype;
+    known += (known.empty() ? "" : ", ") + std::string(row.word);
+  }
+  throw FormatError({.place = "element type",
+                     .expected = "one of " + known,
+                     .found = "'" + std::string(word) + "'",
+                     .remedy = ""});
+}
+
+ConstTensorView ConstTensorView::reshaped(const Shape& shape) const {
+  require_same_count("reshape", elements(), shape);
+  return {dtype_, shape, data_};
+}
+
+TensorView TensorView::reshaped(const Shape& shape) const {
+  require_same_count("reshape", elements(), shape);
+  return {dtype_, shape, data_};
+}
+
+Tensor::Tensor(DType dtype, const Shape& shape) : shape_(shape), dtype_(dtype) {
+  // aligned_alloc wants a multiple of the alignment; an empty tensor still gets an address.
+  const std::size_t padded = (bytes() / kAlignment + 1) * kAlignment;
+  memory_.reset(std::aligned_alloc(kAlignment, padded));
+  if (memory_ == nullptr) throw std::bad_alloc();
+  std::memset(memory_.get(), 0, padded);
+}
+
+void Tensor::Free::operator()(void* memory) const noexcept { std::free(memory); }
+
+Tensor Tensor::clone() const {
+  if (empty()) return {};
+  Tensor twin(dtype_, shape_);
+  std::memcpy(twin.raw(), raw(), bytes());
+  return twin;
+}
+
+void copy(ConstTensorView from, TensorView to) {
+  require_same_count("copy", from.elements(), to.shape());
+  if (from.dtype() != to.dtype()) {
+    throw ShapeError({.place = "copy",
+                      .expected = std::string(to_word(to.dtype())),
+                      .found = std::string(to_word(from.dtype())),
+                      .remedy = ""});
+  }
+  // memcpy forbids null pointers even for zero bytes.
+  if (from.bytes() > 0) std::memcpy(to.raw(), from.raw(), from.bytes());
+}
+
+}  // namespace bitloom
