@@ -1,0 +1,96 @@
+// One operation of a running network, forward and backward, and the table that makes it from a node.
+// Goes to: layers/network.h. Layers know nothing of quantization methods; an edge may carry codes
+// (u8, s8) instead of reals, and a few layers (max_pool, flatten, global_avg_pool) pass them on.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/affine.h"
+#include "bitloom/layers/graph.h"
+#include "bitloom/layers/parameter.h"
+
+namespace bitloom::layers {
+
+/// What travels from one node to its readers. Gradients are always f32 and belong to the reals.
+struct Edge {
+  Shape shape;                ///< [N, C, H, W], [N, C]; weights [O, I, KH, KW], [O, I]
+  DType dtype = DType::kF32;  ///< kF32 reals; kU8 or kS8 codes
+  integer::AffineFormat format;   ///< codes only
+  const float* scale = nullptr;   ///< codes only; live: changes from step to step
+  std::int64_t scale_count = 0;   ///< 1, or shape[0] for one scale per output channel
+};
+
+/// What a layer is made from.
+struct LayerContext {
+  const Node& node;
+  std::span<const Edge> inputs;
+  ParameterStore& parameters;
+  std::int64_t batch = 1;
+  bool training = true;  ///< false: backward is never called
+};
+
+/// Memory a layer asks the network to plan.
+struct LayerMemory {
+  std::size_t saved_bytes = 0;    ///< lives from forward to backward
+  std::size_t scratch_bytes = 0;  ///< lives during one call
+  std::vector<bool> backward_reads_input;  ///< per input; empty means none
+  bool backward_reads_output = false;
+  bool aliases_input = false;  ///< output is input 0's memory under another shape (flatten)
+};
+
+enum class Phase : std::uint8_t { kTrain, kEvaluate };
+
+struct ForwardCall {
+  Phase phase = Phase::kTrain;
+  std::span<const ConstTensorView> inputs;
+  TensorView output;
+  std::byte* saved = nullptr;    ///< 64-byte aligned
+  std::byte* scratch = nullptr;  ///< 64-byte aligned
+};
+
+struct BackwardCall {
+  std::span<const ConstTensorView> inputs;  ///< empty views where not asked for in LayerMemory
+  ConstTensorView output;                   ///< likewise
+  ConstTensorView output_gradient;          ///< f32, shape of the output
+  std::span<const TensorView> input_gradients;  ///< f32; empty view where nobody needs it. Written, not added to.
+  std::byte* saved = nullptr;
+  std::byte* scratch = nullptr;
+};
+
+/// A layer. Own parameters are declared in the constructor under "<node>.<word>"
+/// ("bn1.gamma"); their gradients are written (not added to) by backward.
+class Layer {
+ public:
+  virtual ~Layer() = default;
+  /// Known once constructed.
+  virtual const Edge& output() const = 0;
+  virtual LayerMemory memory() const { return {}; }
+  /// Set by layers whose output is memory they own (parameter): value and gradient.
+  virtual Parameter* parameter() { return nullptr; }
+  virtual void forward(const ForwardCall& call) = 0;
+  virtual void backward(const BackwardCall& call) = 0;
+};
+
+using LayerFactory = std::function<std::unique_ptr<Layer>(const LayerContext&)>;
+
+/// One kind of layer: how it is made and which attributes its node may carry.
+struct LayerKind {
+  LayerFactory make;
+  int inputs = 1;
+  std::vector<std::string> attributes;  ///< others are an error
+};
+
+/// Ops by name. src/quant adds its own to the float ones.
+using LayerRegistry = std::map<std::string, LayerKind>;
+
+/// input, parameter, conv2d, linear, batch_norm, relu, max_pool, global_avg_pool, add, flatten.
+LayerRegistry float_layers();
+
+}  // namespace bitloom::layers
