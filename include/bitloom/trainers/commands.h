@@ -1,0 +1,82 @@
+// The commands that train and quantize, as functions: the program and `compare` call the same.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+
+#include "bitloom/trainers/config.h"
+
+namespace bitloom::trainers {
+
+/// What a running training tells its watcher (progress bar, log).
+struct StepReport {
+  std::int64_t epoch = 0;        ///< from 0
+  std::int64_t epochs = 0;
+  std::int64_t step = 0;         ///< within the epoch, from 0
+  std::int64_t steps = 0;        ///< in an epoch
+  double loss = 0.0;             ///< mean since the epoch began
+  double train_top1 = 0.0;       ///< percent, since the epoch began
+  double images_per_second = 0.0;
+  bool epoch_done = false;
+  double validation_top1 = 0.0;  ///< percent; valid when epoch_done
+};
+using StepWatcher = std::function<void(const StepReport&)>;
+
+struct TrainRequest {
+  Config config;
+  std::filesystem::path out;     ///< folder: checkpoint.h5, config.cfg, epochs.jsonl
+  std::filesystem::path init;    ///< checkpoint whose weights start the run; may be empty
+  bool resume = false;           ///< continue out/checkpoint.h5 bit for bit; config comes from it
+  StepWatcher watcher;
+};
+struct TrainResult {
+  std::filesystem::path checkpoint;
+  double validation_top1 = 0.0;  ///< percent, of the exported model on its backend
+  std::int64_t epochs = 0;
+  double minutes = 0.0;
+  bool interrupted = false;      ///< request_stop() was called; the checkpoint is whole
+};
+/// One training loop for float and qat (config.quant.method).
+TrainResult train(const TrainRequest& request);
+
+/// Asks the running training to save and return after the current step; async-signal-safe.
+void request_stop() noexcept;
+
+struct QuantizeRequest {
+  std::filesystem::path checkpoint;  ///< a float checkpoint
+  Config config;                     ///< config.quant.method is "ptq-static"; [data] calibrates
+  std::filesystem::path out;         ///< checkpoint with fake-quant nodes
+};
+void quantize(const QuantizeRequest& request);
+
+struct ExportRequest {
+  std::filesystem::path checkpoint;
+  std::string profile;               ///< "" means the checkpoint's
+  std::filesystem::path out;         ///< model.h5
+};
+void export_model(const ExportRequest& request);
+
+/// How far quantization moved the network: exported model against float networks on the same
+/// weights, over the test images.
+struct QuantizationMeasure {
+  double sqnr_db = 0.0;                   ///< logits, against the quantizers off; inf if identical
+  double simulation_agreement = 0.0;      ///< share of images whose top-1 equals the float simulation's
+};
+QuantizationMeasure measure_quantization(const std::filesystem::path& checkpoint,
+                                         const Config& config);
+
+/// Short facts of a checkpoint for rows and `inspect`.
+struct CheckpointSummary {
+  std::string network;
+  std::string method;
+  std::string profile;
+  Config config;         ///< as resolved when it was made
+  std::string graph_text;
+  std::int64_t epoch = 0;
+  std::int64_t step = 0;
+};
+CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
+
+}  // namespace bitloom::trainers
