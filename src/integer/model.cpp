@@ -1,0 +1,42 @@
+#include "bitloom/integer/model.h"
+
+#include <array>
+
+#include "bitloom/core/error.h"
+
+namespace bitloom::integer {
+namespace {
+
+constexpr std::array<std::string_view, 4> kModes{"float", "weight-only", "dynamic", "static"};
+constexpr std::array<std::string_view, 5> kOps{"conv2d", "linear", "max_pool", "global_avg_pool",
+                                               "add"};
+
+template <std::size_t N>
+std::size_t index_of(const std::array<std::string_view, N>& words, std::string_view word,
+                     const char* place) {
+  std::string known;
+  for (std::size_t i = 0; i < N; ++i) {
+    if (words[i] == word) return i;
+    known += cat(i == 0 ? "" : ", ", words[i]);
+  }
+  throw FormatError({.place = place,
+                     .expected = "one of " + known,
+                     .found = cat("'", word, "'"),
+                     .remedy = "update bitloom if a newer version wrote the file"});
+}
+
+}  // namespace
+
+std::string_view to_word(ComputeMode mode) { return kModes[static_cast<std::size_t>(mode)]; }
+
+ComputeMode compute_mode_from_word(std::string_view word) {
+  return static_cast<ComputeMode>(index_of(kModes, word, "layer mode"));
+}
+
+std::string_view to_word(LayerOp op) { return kOps[static_cast<std::size_t>(op)]; }
+
+LayerOp layer_op_from_word(std::string_view word) {
+  return static_cast<LayerOp>(index_of(kOps, word, "layer operation"));
+}
+
+}  // namespace bitloom::integer

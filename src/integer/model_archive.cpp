@@ -1,0 +1,255 @@
+#include "bitloom/integer/model_archive.h"
+
+#include <cstdio>
+
+#include "bitloom/core/error.h"
+#include "bitloom/integer/packing.h"
+
+namespace bitloom::integer {
+namespace {
+
+constexpr const char* kSchema = "bitloom.model";
+constexpr int kVersion = 1;
+constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from a damaged file
+
+/// "layers/00007": numbers keep the order of execution in a file sorted by name.
+std::string numbered(const char* folder, std::size_t index) {
+  char digits[16];
+  std::snprintf(digits, sizeof digits, "%05zu", index);
+  return cat(folder, "/", digits);
+}
+
+std::string axes_of(const Tensor& weight) { return weight.shape().rank() == 4 ? "OHWI" : "OI"; }
+
+Tensor s64_tensor(std::span<const std::int64_t> values) {
+  return make_tensor<std::int64_t>(Shape{static_cast<std::int64_t>(values.size())}, values);
+}
+
+void put_shape(Archive& archive, const std::string& path, const Shape& shape) {
+  std::vector<std::int64_t> dims;
+  for (int axis = 0; axis < shape.rank(); ++axis) dims.push_back(shape[axis]);
+  archive.put(path, s64_tensor(dims), "D", "1");
+}
+
+[[noreturn]] void refuse(const Archive& archive, const std::string& path, const std::string& why) {
+  throw FormatError(
+      cat(archive.source().empty() ? "model" : archive.source(), ": ", path, ": ", why));
+}
+
+std::vector<std::int64_t> get_list(const Archive& archive, const std::string& path) {
+  const Tensor& tensor = archive.tensor(path);
+  if (tensor.dtype() != DType::kS64 || tensor.shape().rank() != 1) {
+    refuse(archive, path, "expected a list of s64");
+  }
+  const auto values = tensor.span<std::int64_t>();
+  return {values.begin(), values.end()};
+}
+
+Shape get_shape(const Archive& archive, const std::string& path) {
+  const std::vector<std::int64_t> dims = get_list(archive, path);
+  try {
+    switch (dims.size()) {
+      case 1:
+        return {dims[0]};
+      case 2:
+        return {dims[0], dims[1]};
+      case 4:
+        return {dims[0], dims[1], dims[2], dims[3]};
+      default:
+        break;
+    }
+  } catch (const ShapeError& error) {
+    refuse(archive, path, error.what());
+  }
+  refuse(archive, path, cat("expected 1, 2 or 4 dimensions, found ", dims.size()));
+}
+
+int get_int(const Archive& archive, const std::string& path, const char* name) {
+  const std::int64_t value = archive.integer(path, name);
+  if (value < -1000000 || value > 1000000) {
+    refuse(archive, path, cat(name, " expected a small integer, found ", value));
+  }
+  return static_cast<int>(value);
+}
+
+void put_range(Archive& archive, const std::string& path, CodeRange range) {
+  archive.put_attribute(path, "qmin", std::int64_t{range.qmin});
+  archive.put_attribute(path, "qmax", std::int64_t{range.qmax});
+}
+
+CodeRange get_range(const Archive& archive, const std::string& path) {
+  return {.qmin = get_int(archive, path, "qmin"), .qmax = get_int(archive, path, "qmax")};
+}
+
+void put_tensor_info(Archive& archive, const std::string& path, const TensorInfo& info) {
+  put_shape(archive, path + "/shape", info.shape);
+  archive.put_attribute(path, "name", info.name);
+  archive.put_attribute(path, "dtype", std::string(to_word(info.dtype)));
+  if (info.dtype == DType::kF32) return;
+  archive.put_attribute(path, "bits", std::int64_t{info.format.bits});
+  archive.put_attribute(path, "zero_point", std::int64_t{info.format.zero_point});
+  archive.put_attribute(path, "scale", double{info.scale});
+  put_range(archive, path, info.format.range);
+}
+
+TensorInfo get_tensor_info(const Archive& archive, const std::string& path) {
+  TensorInfo info;
+  info.shape = get_shape(archive, path + "/shape");
+  info.name = archive.word(path, "name");
+  info.dtype = dtype_from_word(archive.word(path, "dtype"));
+  if (info.dtype == DType::kF32) return info;
+  info.format.bits = get_int(archive, path, "bits");
+  info.format.is_signed = info.dtype == DType::kS8;
+  info.format.zero_point = get_int(archive, path, "zero_point");
+  info.format.range = get_range(archive, path);
+  info.scale = static_cast<float>(archive.real(path, "scale"));
+  return info;
+}
+
+void put_weight(Archive& archive, const std::string& path, const Layer& layer) {
+  archive.put_attribute(path, "weight_bits", std::int64_t{layer.weight_bits});
+  put_range(archive, path, layer.weight_range);
+  if (layer.weight.dtype() != DType::kS8 || layer.weight_bits >= 8) {
+    const bool codes = layer.weight.dtype() == DType::kS8;
+    archive.put(path + "/weight", layer.weight.clone(), axes_of(layer.weight),
+                codes ? "code" : "weight");
+    return;
+  }
+  put_shape(archive, path + "/weight_shape", layer.weight.shape());
+  archive.put(path + "/weight_packed",
+              pack_codes(layer.weight, layer.weight_bits, layer.weight_range.qmin), "OB",
+              cat("code - qmin, ", layer.weight_bits, " bits each"));
+}
+
+void get_weight(const Archive& archive, const std::string& path, Layer& layer) {
+  layer.weight_bits = get_int(archive, path, "weight_bits");
+  layer.weight_range = get_range(archive, path);
+  if (archive.has(path + "/weight")) {
+    layer.weight = archive.tensor(path + "/weight").clone();
+    return;
+  }
+  const Tensor& packed = archive.tensor(path + "/weight_packed");
+  const Shape shape = get_shape(archive, path + "/weight_shape");
+  try {
+    layer.weight = unpack_codes(packed, shape, layer.weight_bits, layer.weight_range.qmin);
+  } catch (const FormatError& error) {
+    refuse(archive, path + "/weight_packed", error.what());
+  }
+}
+
+void put_vector(Archive& archive, const std::string& path, const Tensor& values) {
+  if (!values.empty()) archive.put(path, values.clone(), "O", "1");
+}
+
+Tensor get_vector(const Archive& archive, const std::string& path) {
+  return archive.has(path) ? archive.tensor(path).clone() : Tensor();
+}
+
+bool is_product(const Layer& layer) {
+  return layer.op == LayerOp::kConv2d || layer.op == LayerOp::kLinear;
+}
+
+void put_layer(Archive& archive, const std::string& path, const Layer& layer) {
+  archive.put_attribute(path, "name", layer.name);
+  archive.put_attribute(path, "op", std::string(to_word(layer.op)));
+  archive.put_attribute(path, "mode", std::string(to_word(layer.mode)));
+  archive.put_attribute(path, "output", std::int64_t{layer.output});
+  archive.put_attribute(path, "relu", std::int64_t{layer.relu});
+  archive.put(path + "/inputs",
+              s64_tensor(std::vector<std::int64_t>(layer.inputs.begin(), layer.inputs.end())), "I",
+              "tensor");
+  if (layer.op == LayerOp::kConv2d || layer.op == LayerOp::kMaxPool) {
+    const Window& window = layer.window;
+    archive.put_attribute(path, "kernel_h", window.kernel_h);
+    archive.put_attribute(path, "kernel_w", window.kernel_w);
+    archive.put_attribute(path, "stride", window.stride);
+    archive.put_attribute(path, "pad", window.pad);
+    archive.put_attribute(path, "groups", window.groups);
+  }
+  if (!is_product(layer)) return;
+  put_weight(archive, path, layer);
+  put_vector(archive, path + "/weight_scale", layer.weight_scale);
+  put_vector(archive, path + "/multiplier", layer.multiplier);
+  put_vector(archive, path + "/bias", layer.bias);
+  archive.put_attribute(path, "residual_ratio", double{layer.residual_ratio});
+}
+
+Layer get_layer(const Archive& archive, const std::string& path) {
+  Layer layer;
+  layer.name = archive.word(path, "name");
+  layer.op = layer_op_from_word(archive.word(path, "op"));
+  layer.mode = compute_mode_from_word(archive.word(path, "mode"));
+  layer.output = get_int(archive, path, "output");
+  layer.relu = archive.integer(path, "relu") != 0;
+  for (const std::int64_t input : get_list(archive, path + "/inputs")) {
+    if (input < 0 || input > kMostItems) refuse(archive, path, cat("input ", input));
+    layer.inputs.push_back(static_cast<int>(input));
+  }
+  if (layer.op == LayerOp::kConv2d || layer.op == LayerOp::kMaxPool) {
+    layer.window = {.kernel_h = get_int(archive, path, "kernel_h"),
+                    .kernel_w = get_int(archive, path, "kernel_w"),
+                    .stride = get_int(archive, path, "stride"),
+                    .pad = get_int(archive, path, "pad"),
+                    .groups = get_int(archive, path, "groups")};
+  }
+  if (!is_product(layer)) return layer;
+  get_weight(archive, path, layer);
+  layer.weight_scale = get_vector(archive, path + "/weight_scale");
+  layer.multiplier = get_vector(archive, path + "/multiplier");
+  layer.bias = get_vector(archive, path + "/bias");
+  layer.residual_ratio = static_cast<float>(archive.real(path, "residual_ratio"));
+  return layer;
+}
+
+std::size_t get_count(const Archive& archive, const char* name) {
+  const std::int64_t count = archive.integer("", name);
+  if (count < 1 || count > kMostItems) refuse(archive, name, cat("unlikely count ", count));
+  return static_cast<std::size_t>(count);
+}
+
+}  // namespace
+
+Archive to_archive(const Model& model) {
+  Archive archive(kSchema, kVersion);
+  archive.put_attribute("", "network", model.network);
+  archive.put_attribute("", "method", model.method);
+  archive.put_attribute("", "profile", model.profile);
+  archive.put_attribute("", "weights_label", model.weights_label);
+  archive.put_attribute("", "tensors", static_cast<std::int64_t>(model.tensors.size()));
+  archive.put_attribute("", "layers", static_cast<std::int64_t>(model.layers.size()));
+  archive.put_text("graph", model.graph_text);
+  archive.put_text("config", model.config_text);
+  archive.put("input_table", model.input_table.clone(), "CP",
+              model.input_table.dtype() == DType::kF32 ? "1" : "code");
+  for (std::size_t i = 0; i < model.tensors.size(); ++i) {
+    put_tensor_info(archive, numbered("tensors", i), model.tensors[i]);
+  }
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    put_layer(archive, numbered("layers", i), model.layers[i]);
+  }
+  return archive;
+}
+
+Model model_from_archive(const Archive& archive) {
+  archive.require_schema(kSchema, kVersion);
+  Model model;
+  model.network = archive.word("", "network");
+  model.method = archive.word("", "method");
+  model.profile = archive.word("", "profile");
+  model.weights_label = archive.word("", "weights_label");
+  model.graph_text = archive.text("graph");
+  model.config_text = archive.text("config");
+  model.input_table = archive.tensor("input_table").clone();
+  const std::size_t tensors = get_count(archive, "tensors");
+  for (std::size_t i = 0; i < tensors; ++i) {
+    model.tensors.push_back(get_tensor_info(archive, numbered("tensors", i)));
+  }
+  const std::size_t layers = get_count(archive, "layers");
+  for (std::size_t i = 0; i < layers; ++i) {
+    model.layers.push_back(get_layer(archive, numbered("layers", i)));
+  }
+  validate(model);
+  return model;
+}
+
+}  // namespace bitloom::integer
