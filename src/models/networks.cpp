@@ -1,0 +1,38 @@
+#include "bitloom/models/networks.h"
+
+#include <array>
+
+#include "bitloom/core/error.h"
+
+namespace bitloom::models {
+
+namespace {
+
+struct NetworkRow {
+  std::string_view name;
+  layers::Graph (*build)(const NetworkShape&);
+};
+
+constexpr std::array<NetworkRow, 2> kNetworks{{{"lenet5", lenet5}, {"resnet8", resnet8}}};
+
+}  // namespace
+
+std::vector<std::string> network_names() {
+  std::vector<std::string> names;
+  for (const NetworkRow& row : kNetworks) names.emplace_back(row.name);
+  return names;
+}
+
+layers::Graph build_network(std::string_view name, const NetworkShape& shape) {
+  std::string known;
+  for (const NetworkRow& row : kNetworks) {
+    if (row.name == name) return row.build(shape);
+    known += (known.empty() ? "" : ", ") + std::string(row.name);
+  }
+  throw ConfigError({.place = "model.network",
+                     .expected = "one of " + known,
+                     .found = cat("'", name, "'"),
+                     .remedy = ""});
+}
+
+}  // namespace bitloom::models
