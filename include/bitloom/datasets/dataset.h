@@ -1,0 +1,74 @@
+// Labelled images in memory, as the files hold them: u8, channels-last.
+// Comes from: files (IDX), arithmetic (synthetic). Goes to: loader.h, train, deploy (calibration).
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bitloom/core/tensor.h"
+
+namespace bitloom::datasets {
+
+/// Config section [data].
+struct DataOptions {
+  std::string reader = "idx";                              ///< "idx" or "synthetic"
+  std::string path = "/usr/share/datasets/fashion-mnist";  ///< folder; synthetic ignores it
+  std::int64_t classes = 10;                               ///< labels are 0 .. classes-1
+  std::int64_t validation_images = 5000;  ///< taken from the training set; calibrate and choose
+  std::uint64_t split_seed = 1;           ///< which ones; apart from `seed`, so runs compare
+  std::int64_t train_limit = 0;           ///< use so many training images; 0: all
+  std::int64_t test_limit = 0;            ///< use the first so many test images; 0: all
+  std::vector<float> mean;                ///< per channel, of pixel / 255; {}: 0
+  std::vector<float> stddev;              ///< per channel, of pixel / 255, > 0; {}: 1
+  std::int64_t synthetic_images = 4000;   ///< training set, validation included
+  std::int64_t synthetic_test_images = 1000;
+  std::int64_t synthetic_height = 28;
+  std::int64_t synthetic_width = 28;
+  std::int64_t synthetic_channels = 1;
+  std::uint64_t synthetic_seed = 1;
+};
+
+/// images u8, logical [N, C, H, W]; labels in 0 .. classes-1, one an image.
+struct ImageSet {
+  Tensor images;
+  std::vector<std::int32_t> labels;
+  std::int64_t classes = 0;
+
+  std::int64_t size() const { return static_cast<std::int64_t>(labels.size()); }
+  /// Images [begin, begin + count) as a view [count, C, H, W], without a copy.
+  /// @pre 0 <= begin, 0 <= count, begin + count <= size().
+  ConstTensorView view(std::int64_t begin, std::int64_t count) const;
+};
+
+/// `validation` and `train` share no image and together are the training files (but train_limit);
+/// both keep the files' order.
+struct Dataset {
+  std::string name;   ///< of the folder, or "synthetic"
+  Shape image_shape;  ///< [1, C, H, W]
+  std::int64_t classes = 0;
+  ImageSet train;
+  ImageSet validation;
+  ImageSet test;
+};
+
+enum class Split { kTrain, kValidation, kTest };
+
+std::string_view to_word(Split split);  ///< "train", "validation", "test"
+const ImageSet& images_of(const Dataset& dataset, Split split);
+
+/// Reads with the reader that `options.reader` names.
+/// @throws ConfigError for an unknown reader (listing the known ones) or a number out of its range;
+///         FormatError if a file is missing, truncated, longer than its header says, of another
+///         kind, or holds a label outside 0 .. classes-1.
+Dataset load_dataset(const DataOptions& options);
+
+/// As above, but reads and holds only the test images; for `eval` and `bench`.
+ImageSet load_test_set(const DataOptions& options);
+
+/// Words that `options.reader` takes.
+std::vector<std::string> known_readers();
+
+}  // namespace bitloom::datasets
