@@ -1,0 +1,63 @@
+// Quantize, dequantize and fake-quantize over whole tensors, forward and backward, with Google
+// Highway; each beside its plain reference of the same signature (namespace reference).
+// Formulas: integer/affine.h. Goes to: src/quant.
+#pragma once
+
+#include <cstdint>
+
+#include "bitloom/integer/affine.h"
+
+namespace bitloom::kernels {
+
+/// A tensor seen as rows of contiguous elements, with one scale for all or one a row.
+/// Activations: one row. Weights [O, ...]: O rows (OHWI keeps an output channel contiguous).
+struct RowsFormat {
+  std::int64_t rows = 1;
+  std::int64_t cols = 0;
+  const float* scale = nullptr;  ///< [1] or [rows], all > 0
+  bool scale_per_row = false;
+  integer::AffineFormat format;  ///< codes are u8, or s8 where format.is_signed
+};
+
+/// codes[i] = quantize(x[i]); one byte each, bit pattern of u8 or s8.
+void quantize(const float* x, const RowsFormat& rows, void* codes) noexcept;
+
+/// y[i] = scale * (codes[i] - zero_point).
+void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept;
+
+/// y[i] = dequantize(quantize(x[i])); y may be x.
+void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept;
+
+/// Straight-through gradient with clipping mask, and the scale's gradient of LSQ.
+/// With v = x * (1/scale) + zero_point:
+///   dx     = dy                        where qmin <= v <= qmax, else 0
+///   dscale = sum dy * (round(v) - v)   where inside
+///          + sum dy * (qmin - zero_point) where v < qmin, dy * (qmax - zero_point) where v > qmax
+/// Sums run in f32 over at most 4096 elements, then in double, in an order that depends on the
+/// thread count alone. dx may be dy. dscale [1] or [rows], or nullptr.
+/// Source: Esser et al., "Learned Step Size Quantization", arXiv:1902.08153, equations 3 and 5;
+///         we pass the gradient at the two edges too, as clamp's derivative in PyTorch does.
+void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
+                            float* dscale) noexcept;
+
+/// Least and greatest element. @pre count > 0. NaN elements may or may not be seen.
+struct MinMax {
+  float min = 0.0F;
+  float max = 0.0F;
+};
+MinMax min_max(const float* x, std::int64_t count) noexcept;
+
+/// y[i] = a[i] + scale * (codes[i] - zero_point): a residual whose shortcut is codes.
+void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept;
+
+namespace reference {
+void quantize(const float* x, const RowsFormat& rows, void* codes) noexcept;
+void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept;
+void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept;
+void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
+                            float* dscale) noexcept;
+MinMax min_max(const float* x, std::int64_t count) noexcept;
+void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept;
+}  // namespace reference
+
+}  // namespace bitloom::kernels

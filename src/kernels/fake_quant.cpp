@@ -1,0 +1,293 @@
+#include "bitloom/kernels/fake_quant.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "bitloom/core/parallel.h"
+#include "bitloom/kernels/highway.h"
+
+#ifndef BITLOOM_FAKE_QUANT_PIECE
+#define BITLOOM_FAKE_QUANT_PIECE
+namespace bitloom::kernels {
+// One contiguous piece with one scale; compiled once, used by every target below.
+struct Piece {
+  float scale;
+  float inverse;
+  integer::AffineFormat format;
+};
+}  // namespace bitloom::kernels
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "fake_quant.cpp"
+#include <hwy/foreach_target.h>  // IWYU pragma: keep
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace bitloom::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::ScalableTag<float>;
+using Ints = hn::RebindToSigned<Floats>;
+
+// Codes of one vector as f32: clamp(x * inverse + zero_point) rounded half to even.
+template <class V>
+HWY_INLINE V codes_of(V x, V inverse, V zero, V low, V high) {
+  const V scaled = hn::Add(hn::Mul(x, inverse), zero);
+  return hn::Round(hn::Min(hn::Max(scaled, low), high));
+}
+
+template <typename Code>
+HWY_INLINE void quantize_loop(const float* x, std::int64_t count, const Piece& piece, Code* codes) {
+  const Floats d;
+  const hn::Rebind<Code, Floats> d_code;
+  const auto inverse = hn::Set(d, piece.inverse);
+  const auto zero = hn::Set(d, static_cast<float>(piece.format.zero_point));
+  const auto low = hn::Set(d, static_cast<float>(piece.format.range.qmin));
+  const auto high = hn::Set(d, static_cast<float>(piece.format.range.qmax));
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto code = codes_of(hn::LoadU(d, x + i), inverse, zero, low, high);
+    hn::StoreU(hn::DemoteTo(d_code, hn::ConvertTo(Ints(), code)), d_code, codes + i);
+  }
+  for (; i < count; ++i) {
+    codes[i] = static_cast<Code>(integer::quantize(x[i], piece.inverse, piece.format));
+  }
+}
+
+void QuantizePiece(const float* x, std::int64_t count, const Piece& piece, void* codes) {
+  if (piece.format.is_signed) {
+    quantize_loop(x, count, piece, static_cast<std::int8_t*>(codes));
+  } else {
+    quantize_loop(x, count, piece, static_cast<std::uint8_t*>(codes));
+  }
+}
+
+// y = addend + scale * (code - zero_point); addend is nullptr for a plain dequantize.
+template <typename Code>
+HWY_INLINE void dequantize_loop(const Code* codes, const float* addend, std::int64_t count,
+                                const Piece& piece, float* y) {
+  const Floats d;
+  const Ints d_int;
+  const hn::Rebind<Code, Floats> d_code;
+  const auto scale = hn::Set(d, piece.scale);
+  const auto zero = hn::Set(d_int, piece.format.zero_point);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto code = hn::PromoteTo(d_int, hn::LoadU(d_code, codes + i));
+    auto real = hn::Mul(scale, hn::ConvertTo(d, hn::Sub(code, zero)));
+    if (addend != nullptr) real = hn::Add(hn::LoadU(d, addend + i), real);
+    hn::StoreU(real, d, y + i);
+  }
+  for (; i < count; ++i) {
+    const float real = integer::dequantize(codes[i], piece.scale, piece.format.zero_point);
+    y[i] = addend != nullptr ? addend[i] + real : real;
+  }
+}
+
+void DequantizePiece(const void* codes, const float* addend, std::int64_t count, const Piece& piece,
+                     float* y) {
+  if (piece.format.is_signed) {
+    dequantize_loop(static_cast<const std::int8_t*>(codes), addend, count, piece, y);
+  } else {
+    dequantize_loop(static_cast<const std::uint8_t*>(codes), addend, count, piece, y);
+  }
+}
+
+void FakeQuantizePiece(const float* x, std::int64_t count, const Piece& piece, float* y) {
+  const Floats d;
+  const auto scale = hn::Set(d, piece.scale);
+  const auto inverse = hn::Set(d, piece.inverse);
+  const auto zero = hn::Set(d, static_cast<float>(piece.format.zero_point));
+  const auto low = hn::Set(d, static_cast<float>(piece.format.range.qmin));
+  const auto high = hn::Set(d, static_cast<float>(piece.format.range.qmax));
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto code = codes_of(hn::LoadU(d, x + i), inverse, zero, low, high);
+    hn::StoreU(hn::Mul(scale, hn::Sub(code, zero)), d, y + i);
+  }
+  for (; i < count; ++i) {
+    y[i] = integer::dequantize(integer::quantize(x[i], piece.inverse, piece.format), piece.scale,
+                               piece.format.zero_point);
+  }
+}
+
+// Writes dx and returns this piece's share of dscale.
+double BackwardPiece(const float* x, const float* dy, std::int64_t count, const Piece& piece,
+                     float* dx) {
+  constexpr std::int64_t kBlock = 4096;
+  const Floats d;
+  const float low_edge = static_cast<float>(piece.format.range.qmin);
+  const float high_edge = static_cast<float>(piece.format.range.qmax);
+  const float zero_point = static_cast<float>(piece.format.zero_point);
+  const auto inverse = hn::Set(d, piece.inverse);
+  const auto zero = hn::Set(d, zero_point);
+  const auto low = hn::Set(d, low_edge);
+  const auto high = hn::Set(d, high_edge);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  double total = 0.0;
+  std::int64_t i = 0;
+  while (i + step <= count) {
+    const std::int64_t end = std::min(count, i + kBlock);
+    auto sum = hn::Zero(d);
+    for (; i + step <= end; i += step) {
+      const auto v = hn::Add(hn::Mul(hn::LoadU(d, x + i), inverse), zero);
+      const auto gradient = hn::LoadU(d, dy + i);
+      const auto clamped = hn::Min(hn::Max(v, low), high);
+      const auto inside = hn::And(hn::Ge(v, low), hn::Le(v, high));
+      const auto slope = hn::Sub(hn::Round(clamped), hn::IfThenElse(inside, v, zero));
+      sum = hn::Add(sum, hn::Mul(gradient, slope));
+      hn::StoreU(hn::IfThenElseZero(inside, gradient), d, dx + i);
+    }
+    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+    if (i + step > count) break;
+  }
+  for (; i < count; ++i) {
+    const float v = x[i] * piece.inverse + zero_point;
+    const float gradient = dy[i];
+    const bool inside = v >= low_edge && v <= high_edge;
+    const float slope =
+        inside ? std::nearbyintf(v) - v : (v < low_edge ? low_edge : high_edge) - zero_point;
+    total += static_cast<double>(gradient) * static_cast<double>(slope);
+    dx[i] = inside ? gradient : 0.0F;
+  }
+  return total;
+}
+
+MinMax MinMaxPiece(const float* x, std::int64_t count) {
+  const Floats d;
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  MinMax result{x[0], x[0]};
+  std::int64_t i = 0;
+  if (count >= step) {
+    auto low = hn::LoadU(d, x);
+    auto high = low;
+    for (i = step; i + step <= count; i += step) {
+      const auto v = hn::LoadU(d, x + i);
+      low = hn::Min(low, v);
+      high = hn::Max(high, v);
+    }
+    result = {hn::GetLane(hn::MinOfLanes(d, low)), hn::GetLane(hn::MaxOfLanes(d, high))};
+  }
+  for (; i < count; ++i) {
+    result.min = std::min(result.min, x[i]);
+    result.max = std::max(result.max, x[i]);
+  }
+  return result;
+}
+
+}  // namespace bitloom::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bitloom::kernels {
+namespace {
+
+HWY_EXPORT(QuantizePiece);
+HWY_EXPORT(DequantizePiece);
+HWY_EXPORT(FakeQuantizePiece);
+HWY_EXPORT(BackwardPiece);
+HWY_EXPORT(MinMaxPiece);
+
+// Elements below which one thread does all.
+constexpr std::int64_t kGrain = 16384;
+constexpr int kMostPieces = 256;
+
+// Runs body(begin, end, piece, slot) over contiguous runs of one scale. One row is cut into threads()
+// runs, several rows are dealt out whole.
+template <typename Body>
+void for_each_run(const RowsFormat& rows, const Body& body) {
+  apply_highway_cap();
+  const auto piece_of = [&rows](std::int64_t row) {
+    const float scale = rows.scale[rows.scale_per_row ? row : 0];
+    return Piece{scale, 1.0F / scale, rows.format};
+  };
+  if (!rows.scale_per_row || rows.rows == 1) {
+    parallel_for(rows.rows * rows.cols, kGrain, [&](std::int64_t begin, std::int64_t end, int slot) {
+      body(begin, end, piece_of(0), std::int64_t{slot});
+    });
+    return;
+  }
+  const std::int64_t grain = std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, rows.cols));
+  parallel_for(rows.rows, grain, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      body(row * rows.cols, (row + 1) * rows.cols, piece_of(row), row);
+    }
+  });
+}
+
+const void* code_pointer(const void* codes, std::int64_t i) {
+  return static_cast<const std::uint8_t*>(codes) + i;
+}
+void* code_pointer(void* codes, std::int64_t i) { return static_cast<std::uint8_t*>(codes) + i; }
+
+}  // namespace
+
+void quantize(const float* x, const RowsFormat& rows, void* codes) noexcept {
+  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(QuantizePiece)(x + begin, end - begin, piece, code_pointer(codes, begin));
+  });
+}
+
+void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept {
+  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(DequantizePiece)
+    (code_pointer(codes, begin), nullptr, end - begin, piece, y + begin);
+  });
+}
+
+void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {
+  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(DequantizePiece)
+    (code_pointer(codes, begin), a + begin, end - begin, piece, y + begin);
+  });
+}
+
+void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept {
+  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(FakeQuantizePiece)(x + begin, end - begin, piece, y + begin);
+  });
+}
+
+void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
+                            float* dscale) noexcept {
+  const bool per_row = rows.scale_per_row && rows.rows > 1;
+  std::array<double, kMostPieces> sums{};  // one a thread, added in order below
+  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece,
+                         std::int64_t slot) {
+    const double sum = HWY_DYNAMIC_DISPATCH(BackwardPiece)(x + begin, dy + begin, end - begin,
+                                                           piece, dx + begin);
+    if (!per_row) {
+      sums[static_cast<std::size_t>(slot)] = sum;
+    } else if (dscale != nullptr) {
+      dscale[slot] = static_cast<float>(sum);
+    }
+  });
+  if (dscale == nullptr || per_row) return;
+  double total = 0.0;
+  for (const double sum : sums) total += sum;
+  dscale[0] = static_cast<float>(total);
+}
+
+MinMax min_max(const float* x, std::int64_t count) noexcept {
+  apply_highway_cap();
+  std::array<MinMax, kMostPieces> parts;
+  parts.fill({x[0], x[0]});
+  parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end, int slot) {
+    parts[static_cast<std::size_t>(slot)] =
+        HWY_DYNAMIC_DISPATCH(MinMaxPiece)(x + begin, end - begin);
+  });
+  MinMax result = parts[0];
+  for (const MinMax& part : parts) {
+    result.min = std::min(result.min, part.min);
+    result.max = std::max(result.max, part.max);
+  }
+  return result;
+}
+
+}  // namespace bitloom::kernels
+#endif

@@ -1,0 +1,85 @@
+#include <algorithm>
+#include <cmath>
+
+#include "bitloom/kernels/fake_quant.h"
+
+namespace bitloom::kernels::reference {
+namespace {
+
+float scale_of(const RowsFormat& rows, std::int64_t row) {
+  return rows.scale[rows.scale_per_row ? row : 0];
+}
+
+std::int32_t code_at(const void* codes, bool is_signed, std::int64_t i) {
+  return is_signed ? static_cast<const std::int8_t*>(codes)[i]
+                   : static_cast<const std::uint8_t*>(codes)[i];
+}
+
+}  // namespace
+
+void quantize(const float* x, const RowsFormat& rows, void* codes) noexcept {
+  for (std::int64_t row = 0; row < rows.rows; ++row) {
+    const float inverse = 1.0F / scale_of(rows, row);
+    for (std::int64_t i = row * rows.cols; i < (row + 1) * rows.cols; ++i) {
+      static_cast<std::uint8_t*>(codes)[i] =
+          static_cast<std::uint8_t>(integer::quantize(x[i], inverse, rows.format));
+    }
+  }
+}
+
+void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept {
+  for (std::int64_t row = 0; row < rows.rows; ++row) {
+    for (std::int64_t i = row * rows.cols; i < (row + 1) * rows.cols; ++i) {
+      y[i] = integer::dequantize(code_at(codes, rows.format.is_signed, i), scale_of(rows, row),
+                                 rows.format.zero_point);
+    }
+  }
+}
+
+void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept {
+  for (std::int64_t row = 0; row < rows.rows; ++row) {
+    const float scale = scale_of(rows, row);
+    const float inverse = 1.0F / scale;
+    for (std::int64_t i = row * rows.cols; i < (row + 1) * rows.cols; ++i) {
+      y[i] = integer::dequantize(integer::quantize(x[i], inverse, rows.format), scale,
+                                 rows.format.zero_point);
+    }
+  }
+}
+
+void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
+                            float* dscale) noexcept {
+  const auto low = static_cast<float>(rows.format.range.qmin);
+  const auto high = static_cast<float>(rows.format.range.qmax);
+  const auto zero = static_cast<float>(rows.format.zero_point);
+  double total = 0.0;
+  for (std::int64_t row = 0; row < rows.rows; ++row) {
+    const float inverse = 1.0F / scale_of(rows, row);
+    double sum = 0.0;
+    for (std::int64_t i = row * rows.cols; i < (row + 1) * rows.cols; ++i) {
+      const float v = x[i] * inverse + zero;
+      const float gradient = dy[i];
+      const bool inside = v >= low && v <= high;
+      const float slope = inside ? std::nearbyintf(v) - v : (v < low ? low : high) - zero;
+      sum += static_cast<double>(gradient) * static_cast<double>(slope);
+      dx[i] = inside ? gradient : 0.0F;
+    }
+    if (dscale != nullptr && rows.scale_per_row) dscale[row] = static_cast<float>(sum);
+    total += sum;
+  }
+  if (dscale != nullptr && !rows.scale_per_row) dscale[0] = static_cast<float>(total);
+}
+
+MinMax min_max(const float* x, std::int64_t count) noexcept {
+  const auto [low, high] = std::minmax_element(x, x + count);
+  return {*low, *high};
+}
+
+void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {
+  for (std::int64_t i = 0; i < rows.rows * rows.cols; ++i) {
+    y[i] = a[i] + integer::dequantize(code_at(codes, rows.format.is_signed, i),
+                                      scale_of(rows, i / rows.cols), rows.format.zero_point);
+  }
+}
+
+}  // namespace bitloom::kernels::reference
