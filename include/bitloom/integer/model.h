@@ -55,7 +55,8 @@ struct Window {
 ///   linear reads its source flattened in memory order (H, W, C); weight is [O, I] in that order.
 /// max_pool: padding never wins. global_avg_pool: codes round_half_even(sum / count), same format
 ///   and scale as the source; f32: mean. add: codes
-///   t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)), ReLU, clip, round; f32: a + r.
+///   t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)), ReLU, + z_y, clip, round, with
+///   a = inputs[0], r = inputs[1]; f32: a + r, ReLU.
 struct Layer {
   std::string name;
   LayerOp op = LayerOp::kConv2d;
@@ -65,12 +66,12 @@ struct Layer {
   Window window;
   bool relu = false;
 
-  Tensor weight;              ///< s8 codes or f32; [O, I/groups, KH, KW] or [O, I]
-  int weight_bits = 32;       ///< width of weight codes; 32 where mode is float
-  CodeRange weight_range;     ///< codes that may occur
-  Tensor weight_scale;        ///< f32 [O]; not read by static layers (it is inside multiplier)
-  Tensor multiplier;          ///< f32 [O], static only
-  Tensor bias;                ///< f32 [O]
+  Tensor weight;                ///< s8 codes or f32; [O, I/groups, KH, KW] or [O, I]
+  int weight_bits = 32;         ///< width of weight codes; 32 where mode is float
+  CodeRange weight_range;       ///< codes that may occur
+  Tensor weight_scale;          ///< f32 [O]; not read by static layers (it is inside multiplier)
+  Tensor multiplier;            ///< f32 [O], static only
+  Tensor bias;                  ///< f32 [O]
   float residual_ratio = 0.0F;  ///< s_r / s_y, static only
 };
 

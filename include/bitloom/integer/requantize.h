@@ -24,9 +24,9 @@ struct ChannelAffine {
 
 /// Scales around one quantized layer, one output channel.
 struct ChannelScales {
-  double source = 1.0;       ///< s_x
-  double weight = 1.0;       ///< s_w[o]
-  double destination = 1.0;  ///< s_y; 1 for a real (f32) destination
+  double source = 1.0;                      ///< s_x
+  double weight = 1.0;                      ///< s_w[o]
+  double destination = 1.0;                 ///< s_y; 1 for a real (f32) destination
   std::int32_t destination_zero_point = 0;  ///< added to b; 0 where a ReLU follows
 };
 
@@ -37,6 +37,11 @@ struct FoldedChannel {
 };
 
 FoldedChannel fold_channel(const ChannelScales& scales, const ChannelAffine& affine);
+
+/// s_r / s_y: the quotient in double, rounded once.
+inline float scale_ratio(float numerator, float denominator) {
+  return static_cast<float>(static_cast<double>(numerator) / static_cast<double>(denominator));
+}
 
 /// Steps 1 and 2. |acc| beyond 2^24 is rounded by the conversion to f32, as everywhere.
 inline float scale_accumulator(std::int32_t acc, float multiplier, float bias) {

@@ -1,0 +1,188 @@
+#include "elementwise.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "bitloom/core/parallel.h"
+#include "bitloom/integer/requantize.h"
+#include "requantize_row.h"
+#include "simd_clones.h"
+
+namespace bitloom::integer {
+namespace {
+
+constexpr std::int64_t kChunk = 256;  // values that pass through a buffer on the stack
+
+BITLOOM_SIMD_CLONES
+void max_values(const std::uint8_t* from, std::int64_t count, std::uint8_t* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = std::max(to[i], from[i]);
+}
+
+BITLOOM_SIMD_CLONES
+void max_values(const std::int8_t* from, std::int64_t count, std::int8_t* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = std::max(to[i], from[i]);
+}
+
+BITLOOM_SIMD_CLONES
+void max_values(const float* from, std::int64_t count, float* to) {
+  for (std::int64_t i = 0; i < count; ++i) to[i] = from[i] > to[i] ? from[i] : to[i];
+}
+
+BITLOOM_SIMD_CLONES
+void add_values(const std::uint8_t* from, std::int64_t count, std::int32_t* sums) {
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += from[i];
+}
+
+BITLOOM_SIMD_CLONES
+void add_values(const std::int8_t* from, std::int64_t count, std::int32_t* sums) {
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += from[i];
+}
+
+BITLOOM_SIMD_CLONES
+void add_values(const float* from, std::int64_t count, float* sums) {
+  for (std::int64_t i = 0; i < count; ++i) sums[i] += from[i];
+}
+
+template <typename T>
+void max_pool_typed(const Window& window, ConstTensorView source, TensorView out) {
+  const Shape& from = source.shape();
+  const Shape& to = out.shape();
+  const std::int64_t channels = from.c();
+  const T* x = source.data<T>();
+  T* y = out.data<T>();
+  parallel_for(to.n() * to.h() * to.w(), 16, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t row = first; row < last; ++row) {
+      const std::int64_t image = row / (to.h() * to.w());
+      const std::int64_t top = row / to.w() % to.h() * window.stride - window.pad;
+      const std::int64_t left = row % to.w() * window.stride - window.pad;
+      T* best = y + row * channels;
+      bool empty = true;
+      for (std::int64_t iy = std::max<std::int64_t>(top, 0);
+           iy < std::min(top + window.kernel_h, from.h()); ++iy) {
+        for (std::int64_t ix = std::max<std::int64_t>(left, 0);
+             ix < std::min(left + window.kernel_w, from.w()); ++ix) {
+          const T* pixel = x + ((image * from.h() + iy) * from.w() + ix) * channels;
+          if (empty) {
+            std::copy(pixel, pixel + channels, best);
+          } else {
+            max_values(pixel, channels, best);
+          }
+          empty = false;
+        }
+      }
+    }
+  });
+}
+
+/// round_half_even(sum / count), exact for every sum.
+std::int32_t rounded_mean(std::int32_t sum, std::int32_t count) {
+  std::int32_t quotient = sum / count;
+  std::int32_t rest = sum % count;
+  if (rest < 0) {
+    rest += count;
+    --quotient;
+  }
+  const std::int64_t twice = std::int64_t{2} * rest;
+  return quotient + (twice > count || (twice == count && quotient % 2 != 0) ? 1 : 0);
+}
+
+template <typename T>
+T mean(std::int32_t sum, std::int64_t count) {
+  return static_cast<T>(rounded_mean(sum, static_cast<std::int32_t>(count)));
+}
+
+template <typename T>
+T mean(float sum, std::int64_t count) {
+  return sum / static_cast<float>(count);
+}
+
+template <typename T, typename Sum>
+void global_avg_pool_typed(ConstTensorView source, TensorView out) {
+  const Shape& shape = source.shape();
+  const std::int64_t pixels = shape.h() * shape.w();
+  const T* x = source.data<T>();
+  T* y = out.data<T>();
+  parallel_for(shape.n(), 1, [&](std::int64_t first, std::int64_t last, int) {
+    Sum sums[kChunk];
+    for (std::int64_t image = first; image < last; ++image) {
+      for (std::int64_t c = 0; c < shape.c(); c += kChunk) {
+        const std::int64_t count = std::min(kChunk, shape.c() - c);
+        std::fill(sums, sums + count, Sum{});
+        for (std::int64_t p = 0; p < pixels; ++p) {
+          add_values(x + (image * pixels + p) * shape.c() + c, count, sums);
+        }
+        for (std::int64_t i = 0; i < count; ++i)
+          y[image * shape.c() + c + i] = mean<T>(sums[i], pixels);
+      }
+    }
+  });
+}
+
+std::int32_t code_at(ConstTensorView codes, std::int64_t index) {
+  return codes.dtype() == DType::kU8 ? codes.data<std::uint8_t>()[index]
+                                     : codes.data<std::int8_t>()[index];
+}
+
+void add_codes(const Model& model, const Layer& layer, ConstTensorView a, ConstTensorView b,
+               TensorView out) {
+  const TensorInfo& info_a = model.tensors[static_cast<std::size_t>(layer.inputs[0])];
+  const TensorInfo& info_b = model.tensors[static_cast<std::size_t>(layer.inputs[1])];
+  const TensorInfo& info_y = model.tensors[static_cast<std::size_t>(layer.output)];
+  const float ratio_a = scale_ratio(info_a.scale, info_y.scale);
+  const float ratio_b = scale_ratio(info_b.scale, info_y.scale);
+  parallel_for(out.elements(), 4096, [&](std::int64_t first, std::int64_t last, int) {
+    float t[kChunk];
+    for (std::int64_t begin = first; begin < last; begin += kChunk) {
+      const std::int64_t count = std::min(kChunk, last - begin);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float product =
+            static_cast<float>(code_at(a, begin + i) - info_a.format.zero_point) * ratio_a;
+        t[i] = add_residual(product, code_at(b, begin + i), info_b.format.zero_point, ratio_b);
+        if (layer.relu) t[i] = t[i] > 0.0F ? t[i] : 0.0F;
+        t[i] += static_cast<float>(info_y.format.zero_point);
+      }
+      round_row(t, count, info_y.format.range, info_y.dtype,
+                static_cast<std::uint8_t*>(out.raw()) + begin);
+    }
+  });
+}
+
+}  // namespace
+
+void max_pool(const Window& window, ConstTensorView source, TensorView out) {
+  switch (source.dtype()) {
+    case DType::kU8:
+      return max_pool_typed<std::uint8_t>(window, source, out);
+    case DType::kS8:
+      return max_pool_typed<std::int8_t>(window, source, out);
+    default:
+      return max_pool_typed<float>(window, source, out);
+  }
+}
+
+void global_avg_pool(ConstTensorView source, TensorView out) {
+  switch (source.dtype()) {
+    case DType::kU8:
+      return global_avg_pool_typed<std::uint8_t, std::int32_t>(source, out);
+    case DType::kS8:
+      return global_avg_pool_typed<std::int8_t, std::int32_t>(source, out);
+    default:
+      return global_avg_pool_typed<float, float>(source, out);
+  }
+}
+
+void add(const Model& model, const Layer& layer, ConstTensorView a, ConstTensorView b,
+         TensorView out) {
+  if (out.dtype() != DType::kF32) return add_codes(model, layer, a, b, out);
+  const float* x = a.data<float>();
+  const float* r = b.data<float>();
+  float* y = out.data<float>();
+  parallel_for(out.elements(), 4096, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t i = first; i < last; ++i) {
+      const float sum = x[i] + r[i];
+      y[i] = layer.relu && !(sum > 0.0F) ? 0.0F : sum;
+    }
+  });
+}
+
+}  // namespace bitloom::integer
