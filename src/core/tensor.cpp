@@ -83,7 +83,7 @@ Tensor Tensor::clone() const {
 }
 
 void copy(ConstTensorView from, TensorView to) {
-  require_same_count("copy", from.elements(), to.shape());
+  require_same_count("copy", to.elements(), from.shape());
   if (from.dtype() != to.dtype()) {
     throw ShapeError({.place = "copy",
                       .expected = std::string(to_word(to.dtype())),
