@@ -229,14 +229,16 @@ Graph Graph::parse(std::string_view text, const std::string& source) {
 std::string Graph::to_text() const {
   std::string out = cat(kHeader, " ", kVersion, "\n");
   for (const Node& node : nodes_) {
-    out += node.name + " = " + node.op + "(";
+    out += cat(node.name, " = ", node.op, "(");
     const char* separator = "";
     for (const std::string& input : node.inputs) {
-      out += separator + input;
+      out += separator;
+      out += input;
       separator = ", ";
     }
     for (const auto& [key, value] : node.attributes) {
-      out += separator + key + "=" + value;
+      out += separator;
+      out += cat(key, "=", value);
       separator = ", ";
     }
     out += ")\n";
@@ -297,7 +299,8 @@ Node& Graph::add(Node node) {
 std::string shape_text(const Shape& shape, bool drop_batch) {
   std::string out;
   for (int axis = drop_batch ? 1 : 0; axis < shape.rank(); ++axis) {
-    out += (out.empty() ? "" : "x") + std::to_string(shape[axis]);
+    if (!out.empty()) out += 'x';
+    out += std::to_string(shape[axis]);
   }
   return out;
 }

@@ -1,0 +1,178 @@
+#include "bitloom/kernels/pool_codes.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "bitloom/core/parallel.h"
+
+namespace bitloom::kernels {
+namespace {
+
+// Part of a window inside the image, along one axis: positions [first, last) of the kernel.
+struct Inside {
+  std::int64_t origin, first, last;
+};
+
+Inside inside(std::int64_t out, std::int64_t kernel, const integer::Window& window,
+              std::int64_t size) {
+  const std::int64_t origin = out * window.stride - window.pad;
+  return {origin, std::max<std::int64_t>(0, -origin), std::min(kernel, size - origin)};
+}
+
+// Calls body(position in the window, source pixel) for each pixel of a window, in row order.
+template <typename Body>
+void for_each_pixel(const Shape& source, const integer::Window& window, std::int64_t y,
+                    std::int64_t x, const Body& body) {
+  const Inside rows = inside(y, window.kernel_h, window, source.h());
+  const Inside columns = inside(x, window.kernel_w, window, source.w());
+  for (std::int64_t ky = rows.first; ky < rows.last; ++ky) {
+    for (std::int64_t kx = columns.first; kx < columns.last; ++kx) {
+      body(ky * window.kernel_w + kx, (rows.origin + ky) * source.w() + columns.origin + kx);
+    }
+  }
+}
+
+template <typename Code>
+void max_pool(const Code* source, const Shape& shape, const integer::Window& window,
+              Code* destination, const Shape& out, std::uint8_t* argmax) {
+  const std::int64_t channels = shape.c();
+  parallel_for(out.n() * out.h(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const Code* image = source + row / out.h() * shape.h() * shape.w() * channels;
+      for (std::int64_t x = 0; x < out.w(); ++x) {
+        Code* best = destination + (row * out.w() + x) * channels;
+        std::uint8_t* where = argmax == nullptr ? nullptr : argmax + (row * out.w() + x) * channels;
+        bool first = true;
+        for_each_pixel(
+            shape, window, row % out.h(), x, [&](std::int64_t position, std::int64_t pixel) {
+              const Code* value = image + pixel * channels;
+              const auto index = static_cast<std::uint8_t>(position);
+              if (first) {
+                std::memcpy(best, value, static_cast<std::size_t>(channels) * sizeof(Code));
+                if (where != nullptr) std::memset(where, index, static_cast<std::size_t>(channels));
+                first = false;
+              } else if (where == nullptr) {
+#pragma omp simd
+                for (std::int64_t c = 0; c < channels; ++c) best[c] = std::max(best[c], value[c]);
+              } else {
+#pragma omp simd
+                for (std::int64_t c = 0; c < channels; ++c) {
+                  where[c] = value[c] > best[c] ? index : where[c];
+                  best[c] = std::max(best[c], value[c]);
+                }
+              }
+            });
+      }
+    }
+  });
+}
+
+std::int32_t round_half_even_quotient(std::int32_t sum, std::int32_t count) {
+  std::int32_t quotient = sum / count;
+  std::int32_t rest = sum % count;
+  if (rest < 0) {  // C++ divides towards zero; the tie rule needs the floor
+    rest += count;
+    --quotient;
+  }
+  const std::int64_t twice = std::int64_t{2} * rest;
+  return quotient + (twice > count || (twice == count && quotient % 2 != 0) ? 1 : 0);
+}
+
+template <typename Code>
+void average_pool(const Code* source, const Shape& shape, Code* destination) {
+  const std::int64_t channels = shape.c();
+  const std::int64_t pixels = shape.h() * shape.w();
+  parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+    constexpr std::int64_t kBlock = 64;
+    std::array<std::int32_t, kBlock> sums;
+    for (std::int64_t n = begin; n < end; ++n) {
+      for (std::int64_t base = 0; base < channels; base += kBlock) {
+        const std::int64_t count = std::min(kBlock, channels - base);
+        sums.fill(0);
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+          const Code* value = source + (n * pixels + pixel) * channels + base;
+          for (std::int64_t c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += value[c];
+        }
+        for (std::int64_t c = 0; c < count; ++c) {
+          destination[n * channels + base + c] = static_cast<Code>(round_half_even_quotient(
+              sums[static_cast<std::size_t>(c)], static_cast<std::int32_t>(pixels)));
+        }
+      }
+    }
+  });
+}
+
+}  // namespace
+
+void max_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
+                    std::uint8_t* argmax) noexcept {
+  BITLOOM_ASSERT(window.kernel_h * window.kernel_w <= kMaxPoolWindow);
+  const Shape& shape = source.shape();
+  const Shape& out = destination.shape();
+  if (source.dtype() == DType::kU8) {
+    max_pool(source.data<std::uint8_t>(), shape, window, destination.data<std::uint8_t>(), out,
+             argmax);
+  } else {
+    max_pool(source.data<std::int8_t>(), shape, window, destination.data<std::int8_t>(), out,
+             argmax);
+  }
+}
+
+void max_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
+                       const std::uint8_t* argmax, TensorView source_gradient) noexcept {
+  const Shape& shape = source_gradient.shape();
+  const Shape& out = destination_gradient.shape();
+  const std::int64_t channels = shape.c();
+  const std::int64_t image_size = shape.h() * shape.w() * channels;
+  const float* dy = destination_gradient.data<float>();
+  float* dx = source_gradient.data<float>();
+  // Windows of one image may overlap, so an image is one thread's.
+  parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      float* image = dx + n * image_size;
+      std::fill_n(image, image_size, 0.0F);
+      for (std::int64_t y = 0; y < out.h(); ++y) {
+        for (std::int64_t x = 0; x < out.w(); ++x) {
+          const std::int64_t offset = ((n * out.h() + y) * out.w() + x) * channels;
+          for_each_pixel(shape, window, y, x, [&](std::int64_t position, std::int64_t pixel) {
+            float* to = image + pixel * channels;
+            const float* from = dy + offset;
+            const std::uint8_t* where = argmax + offset;
+#pragma omp simd
+            for (std::int64_t c = 0; c < channels; ++c) {
+              to[c] += where[c] == position ? from[c] : 0.0F;
+            }
+          });
+        }
+      }
+    }
+  });
+}
+
+void global_avg_pool_codes(ConstTensorView source, TensorView destination) noexcept {
+  if (source.dtype() == DType::kU8) {
+    average_pool(source.data<std::uint8_t>(), source.shape(), destination.data<std::uint8_t>());
+  } else {
+    average_pool(source.data<std::int8_t>(), source.shape(), destination.data<std::int8_t>());
+  }
+}
+
+void global_avg_pool_gradient(ConstTensorView destination_gradient,
+                              TensorView source_gradient) noexcept {
+  const Shape& shape = source_gradient.shape();
+  const std::int64_t channels = shape.c();
+  const std::int64_t pixels = shape.h() * shape.w();
+  const float* dy = destination_gradient.data<float>();
+  float* dx = source_gradient.data<float>();
+  const auto count = static_cast<float>(pixels);
+  parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin * pixels; row < end * pixels; ++row) {
+      const float* from = dy + row / pixels * channels;
+#pragma omp simd
+      for (std::int64_t c = 0; c < channels; ++c) dx[row * channels + c] = from[c] / count;
+    }
+  });
+}
+
+}  // namespace bitloom::kernels
