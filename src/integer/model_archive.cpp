@@ -1,6 +1,6 @@
 #include "bitloom/integer/model_archive.h"
 
-#include <cstdio>
+#include <algorithm>
 
 #include "bitloom/core/error.h"
 #include "bitloom/integer/packing.h"
@@ -14,9 +14,8 @@ constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from
 
 /// "layers/00007": numbers keep the order of execution in a file sorted by name.
 std::string numbered(const char* folder, std::size_t index) {
-  char digits[16];
-  std::snprintf(digits, sizeof digits, "%05zu", index);
-  return cat(folder, "/", digits);
+  const std::string digits = std::to_string(index);
+  return cat(folder, "/", std::string(5 - std::min<std::size_t>(5, digits.size()), '0'), digits);
 }
 
 std::string axes_of(const Tensor& weight) { return weight.shape().rank() == 4 ? "OHWI" : "OI"; }

@@ -1,0 +1,137 @@
+// The shapes and number formats over which oneDNN's int8 kernels are held to the reference.
+#pragma once
+
+#include <vector>
+
+#include "bitloom/core/cpu.h"
+#include "integer/random_layer.h"
+
+namespace bitloom::kernels {
+
+/// Source, outputs, window: odd sizes, strides, groups, stems.
+inline std::vector<integer::LayerCase> int8_shapes() {
+  const auto conv = [](const char* name, Shape source, std::int64_t outputs, std::int64_t kernel,
+                       std::int64_t stride, std::int64_t pad, std::int64_t groups = 1) {
+    return integer::LayerCase{.name = name,
+                              .source = source,
+                              .outputs = outputs,
+                              .window = {.kernel_h = kernel,
+                                         .kernel_w = kernel,
+                                         .stride = stride,
+                                         .pad = pad,
+                                         .groups = groups}};
+  };
+  std::vector<integer::LayerCase> shapes{
+      conv("3x3", {1, 64, 9, 7}, 64, 3, 1, 1),
+      conv("3x3 batch 3", {3, 16, 10, 10}, 16, 3, 1, 1),
+      conv("3x3 stride 2", {1, 16, 17, 16}, 32, 3, 2, 1),
+      conv("3x3 odd channels", {1, 19, 8, 9}, 21, 3, 1, 1),
+      conv("1x1", {1, 128, 7, 7}, 48, 1, 1, 0),
+      conv("1x1 stride 2 batch 3", {3, 32, 9, 9}, 64, 1, 2, 0),
+      conv("5x5 pad 2", {1, 20, 11, 12}, 50, 5, 1, 2),
+      conv("5x5 one channel", {3, 1, 28, 28}, 32, 5, 1, 2),
+      conv("7x7 stride 2 stem", {1, 3, 33, 32}, 64, 7, 2, 3),
+      conv("3x3 stem batch 3", {3, 3, 16, 16}, 16, 3, 1, 1),
+      conv("depthwise", {1, 64, 11, 11}, 64, 3, 1, 1, 64),
+      conv("depthwise stride 2", {3, 96, 14, 13}, 96, 3, 2, 1, 96),
+      conv("4 groups", {1, 64, 9, 9}, 64, 3, 1, 1, 4),
+      conv("deep 3x3", {1, 512, 5, 5}, 96, 3, 1, 1)};
+  integer::LayerCase linear{.name = "linear", .source = {1, 512}, .outputs = 10, .linear = true};
+  shapes.push_back(linear);
+  linear.name = "linear from maps, batch 3";
+  linear.source = {3, 64, 7, 7};
+  linear.outputs = 100;
+  shapes.push_back(linear);
+  linear.name = "linear odd, batch 3";
+  linear.source = {3, 131};
+  linear.outputs = 17;
+  shapes.push_back(linear);
+  return shapes;
+}
+
+/// Number formats of one layer; `needs_exact` where a CPU without VNNI cannot hold them.
+struct Int8Format {
+  const char* name;
+  integer::AffineFormat source = integer::u8_format();
+  DType destination = DType::kU8;
+  integer::AffineFormat destination_format = integer::u8_format();
+  bool relu = true;
+  std::optional<integer::AffineFormat> residual = {};
+  bool power_of_two = false;
+  bool needs_exact = false;
+};
+
+inline std::vector<Int8Format> int8_formats() {
+  using integer::s8_format;
+  using integer::u8_format;
+  std::vector<Int8Format> formats;
+  formats.push_back({.name = "u8 relu"});
+  formats.push_back({.name = "ties", .power_of_two = true});
+  formats.push_back({.name = "f32", .destination = DType::kF32, .relu = false});
+  formats.push_back({.name = "f32 relu", .destination = DType::kF32});
+  formats.push_back({.name = "s32", .destination = DType::kS32, .relu = false});
+  formats.push_back({.name = "u8 with zero point from zero point",
+                     .source = u8_format(8, 128),
+                     .destination_format = u8_format(8, 128),
+                     .relu = false});
+  formats.push_back({.name = "f32 from zero point",
+                     .source = u8_format(8, 117),
+                     .destination = DType::kF32,
+                     .relu = false});
+  formats.push_back(
+      {.name = "s8", .destination = DType::kS8, .destination_format = s8_format(), .relu = false});
+  formats.push_back({.name = "4 bits", .source = u8_format(4), .destination_format = u8_format(4)});
+  formats.push_back({.name = "signed 4 bits",
+                     .destination = DType::kS8,
+                     .destination_format = s8_format(4),
+                     .relu = false});
+  formats.push_back({.name = "3 bits around 4",
+                     .source = u8_format(3, 4),
+                     .destination_format = u8_format(3, 4),
+                     .relu = false});
+  formats.push_back({.name = "u8 residual", .residual = u8_format()});
+  formats.push_back({.name = "s8 residual", .residual = s8_format()});
+  formats.push_back({.name = "u8 residual with zero point", .residual = u8_format(8, 128)});
+  formats.push_back(
+      {.name = "4-bit residual", .destination_format = u8_format(4), .residual = s8_format(4)});
+  formats.push_back({.name = "s8 from u8 residual",
+                     .destination = DType::kS8,
+                     .destination_format = s8_format(),
+                     .relu = false,
+                     .residual = u8_format()});
+  formats.push_back(
+      {.name = "f32 with residual", .destination = DType::kF32, .residual = u8_format(8, 128)});
+  formats.push_back({.name = "f32 with s8 residual",
+                     .destination = DType::kF32,
+                     .relu = false,
+                     .residual = s8_format()});
+  formats.push_back({.name = "s8 source", .source = s8_format(), .needs_exact = true});
+  formats.push_back({.name = "s8 source to s32",
+                     .source = s8_format(),
+                     .destination = DType::kS32,
+                     .relu = false,
+                     .needs_exact = true});
+  formats.push_back({.name = "s8 source with s8 residual to s8",
+                     .source = s8_format(),
+                     .destination = DType::kS8,
+                     .destination_format = s8_format(),
+                     .relu = true,
+                     .residual = s8_format(),
+                     .needs_exact = true});
+  return formats;
+}
+
+/// The shape in that format, with weights that `isa` sums exactly.
+inline integer::LayerCase int8_case(integer::LayerCase shape, const Int8Format& format, Isa isa) {
+  shape.name += cat(", ", format.name);
+  shape.source_format = format.source;
+  shape.destination = format.destination;
+  shape.destination_format = format.destination_format;
+  shape.relu = format.relu;
+  shape.residual = format.residual;
+  shape.power_of_two = format.power_of_two;
+  shape.weights = has_exact_u8s8(isa) ? integer::CodeRange{-127, 127} : integer::CodeRange{-64, 63};
+  return shape;
+}
+
+}  // namespace bitloom::kernels

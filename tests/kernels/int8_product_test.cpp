@@ -1,0 +1,130 @@
+// oneDNN's int8 products against the reference formula, bit for bit, under every ISA cap.
+#include "bitloom/kernels/int8_product.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <iostream>
+
+#include "bitloom/core/parallel.h"
+#include "bitloom/integer/reference.h"
+#include "kernels/int8_cases.h"
+#include "support/error_matchers.h"
+#include "support/isa_children.h"
+
+namespace bitloom::kernels {
+namespace {
+
+using integer::LayerCase;
+using integer::RandomLayer;
+
+Int8Problem problem_of(const LayerCase& problem) {
+  return {.source = problem.source,
+          .source_dtype = dtype_of(problem.source_format),
+          .source_zero_point = problem.source_format.zero_point != 0,
+          .weight = weight_shape(problem),
+          .window = problem.window,
+          .destination_dtype = problem.destination,
+          .relu = problem.relu,
+          .clip = problem.destination_format.range,
+          .residual = problem.residual.has_value(),
+          .residual_dtype = problem.residual ? dtype_of(*problem.residual) : DType::kU8};
+}
+
+Tensor by_reference(const LayerCase& problem, const RandomLayer& made) {
+  Tensor acc(DType::kS32, output_shape(problem));
+  integer::accumulate(made.model, made.layer(), made.source, acc);
+  if (problem.destination == DType::kS32) return acc;
+  Tensor out(problem.destination, acc.shape());
+  integer::requantize(made.model, made.layer(), acc, made.residual, out);
+  return out;
+}
+
+void load(const LayerCase& problem, const RandomLayer& made, Int8Product& product) {
+  product.set_weights(made.layer().weight);
+  product.set_scales(made.layer().multiplier, made.layer().bias);
+  if (problem.source_format.zero_point != 0) {
+    product.set_source_zero_point(problem.source_format.zero_point);
+  }
+  if (problem.residual) {
+    product.set_residual(made.layer().residual_ratio, problem.residual->zero_point);
+  }
+}
+
+/// Elements whose bytes differ.
+std::int64_t differences(const Tensor& a, const Tensor& b) {
+  const std::size_t size = size_of(a.dtype());
+  const char* left = static_cast<const char*>(a.raw());
+  const char* right = static_cast<const char*>(b.raw());
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < a.bytes(); i += size) {
+    count += std::memcmp(left + i, right + i, size) != 0;
+  }
+  return count;
+}
+
+/// Share of codes strictly inside the range: a test that saturates everywhere proves nothing.
+double inside(const Tensor& codes, integer::CodeRange range) {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < codes.elements(); ++i) {
+    const std::int32_t code =
+        codes.dtype() == DType::kU8 ? codes.data<std::uint8_t>()[i] : codes.data<std::int8_t>()[i];
+    count += code > range.qmin && code < range.qmax;
+  }
+  return static_cast<double>(count) / static_cast<double>(codes.elements());
+}
+
+class Int8ProductShapes : public testing::TestWithParam<LayerCase> {};
+
+TEST_P(Int8ProductShapes, EqualsReferenceBitForBit) {
+  const Isa isa = effective_isa();
+  int compared = 0;
+  for (const Int8Format& format : int8_formats()) {
+    if (format.needs_exact && !has_exact_u8s8(isa)) continue;
+    const LayerCase problem = int8_case(GetParam(), format, isa);
+    const RandomLayer made = random_layer(problem, 7);
+    const Tensor expected = by_reference(problem, made);
+    Int8Product product(problem_of(problem));
+    load(problem, made, product);
+    EXPECT_EQ(product.destination(), expected.shape());
+    Tensor found(problem.destination, product.destination());
+    product.run(made.source, made.residual, found);
+    EXPECT_EQ(differences(expected, found), 0)
+        << problem.name << " of " << expected.elements() << " by " << product.implementation();
+    if (problem.destination == DType::kU8 || problem.destination == DType::kS8) {
+      EXPECT_GT(inside(expected, problem.destination_format.range), 0.15) << problem.name;
+    }
+    ++compared;
+  }
+  std::cout << "compared " << compared << " formats\n";
+  EXPECT_GE(compared, 18);
+}
+
+/// gtest allows letters and digits.
+std::string test_name(const testing::TestParamInfo<LayerCase>& shape) {
+  std::string name;
+  for (const char letter : shape.param.name) {
+    if (std::isalnum(static_cast<unsigned char>(letter)) != 0) name += letter;
+  }
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Int8ProductShapes, testing::ValuesIn(int8_shapes()), test_name);
+
+TEST(Int8Product, EqualsReferenceUnderEveryIsaCap) {
+  if (std::getenv("BITLOOM_ISA") != nullptr) GTEST_SKIP() << "runs in the uncapped parent";
+  const std::vector<Isa> caps = isa_caps();
+  for (const Isa isa : caps) {
+    const ChildResult child = run_capped(isa, "*Int8ProductShapes*");
+    EXPECT_EQ(child.status, 0) << to_word(isa) << "\n" << child.output;
+    std::size_t shapes = 0;
+    for (std::size_t at = child.output.find("compared "); at != std::string::npos;
+         at = child.output.find("compared ", at + 1)) {
+      ++shapes;
+    }
+    EXPECT_EQ(shapes, int8_shapes().size()) << to_word(isa);
+  }
+}
+
+}  // namespace
+}  // namespace bitloom::kernels
