@@ -4,7 +4,7 @@
 
 function(bitloom_compile_options target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-                         -Wno-sign-conversion -Werror -ffp-contract=off)
+                         -Wno-sign-conversion -Wno-missing-field-initializers -Werror -ffp-contract=off)
   if(BITLOOM_ENABLE_ASSERTS)
     target_compile_definitions(${target} PUBLIC BITLOOM_ENABLE_ASSERTS)
   endif()

@@ -141,7 +141,7 @@ double BackwardPiece(const float* x, const float* dy, std::int64_t count, const 
       const auto inside = hn::And(hn::Ge(v, low), hn::Le(v, high));
       const auto slope = hn::Sub(hn::Round(clamped), hn::IfThenElse(inside, v, zero));
       sum = hn::Add(sum, hn::Mul(gradient, slope));
-      hn::StoreU(hn::IfThenElseZero(inside, gradient), d, dx + i);
+      if (dx != nullptr) hn::StoreU(hn::IfThenElseZero(inside, gradient), d, dx + i);
     }
     total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
     if (i + step > count) break;
@@ -153,7 +153,7 @@ double BackwardPiece(const float* x, const float* dy, std::int64_t count, const 
     const float slope =
         inside ? std::nearbyintf(v) - v : (v < low_edge ? low_edge : high_edge) - zero_point;
     total += static_cast<double>(gradient) * static_cast<double>(slope);
-    dx[i] = inside ? gradient : 0.0F;
+    if (dx != nullptr) dx[i] = inside ? gradient : 0.0F;
   }
   return total;
 }
@@ -197,8 +197,8 @@ HWY_EXPORT(MinMaxPiece);
 constexpr std::int64_t kGrain = 16384;
 constexpr int kMostPieces = 256;
 
-// Runs body(begin, end, piece, slot) over contiguous runs of one scale. One row is cut into threads()
-// runs, several rows are dealt out whole.
+// Runs body(begin, end, piece, slot) over contiguous runs of one scale. One row is cut into
+// threads() runs, several rows are dealt out whole.
 template <typename Body>
 void for_each_run(const RowsFormat& rows, const Body& body) {
   apply_highway_cap();
@@ -207,12 +207,14 @@ void for_each_run(const RowsFormat& rows, const Body& body) {
     return Piece{scale, 1.0F / scale, rows.format};
   };
   if (!rows.scale_per_row || rows.rows == 1) {
-    parallel_for(rows.rows * rows.cols, kGrain, [&](std::int64_t begin, std::int64_t end, int slot) {
-      body(begin, end, piece_of(0), std::int64_t{slot});
-    });
+    parallel_for(rows.rows * rows.cols, kGrain,
+                 [&](std::int64_t begin, std::int64_t end, int slot) {
+                   body(begin, end, piece_of(0), std::int64_t{slot});
+                 });
     return;
   }
-  const std::int64_t grain = std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, rows.cols));
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, rows.cols));
   parallel_for(rows.rows, grain, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t row = begin; row < end; ++row) {
       body(row * rows.cols, (row + 1) * rows.cols, piece_of(row), row);
@@ -257,16 +259,16 @@ void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& r
                             float* dscale) noexcept {
   const bool per_row = rows.scale_per_row && rows.rows > 1;
   std::array<double, kMostPieces> sums{};  // one a thread, added in order below
-  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece,
-                         std::int64_t slot) {
-    const double sum = HWY_DYNAMIC_DISPATCH(BackwardPiece)(x + begin, dy + begin, end - begin,
-                                                           piece, dx + begin);
-    if (!per_row) {
-      sums[static_cast<std::size_t>(slot)] = sum;
-    } else if (dscale != nullptr) {
-      dscale[slot] = static_cast<float>(sum);
-    }
-  });
+  for_each_run(
+      rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t slot) {
+        const double sum = HWY_DYNAMIC_DISPATCH(BackwardPiece)(
+            x + begin, dy + begin, end - begin, piece, dx == nullptr ? nullptr : dx + begin);
+        if (!per_row) {
+          sums[static_cast<std::size_t>(slot)] = sum;
+        } else if (dscale != nullptr) {
+          dscale[slot] = static_cast<float>(sum);
+        }
+      });
   if (dscale == nullptr || per_row) return;
   double total = 0.0;
   for (const double sum : sums) total += sum;

@@ -62,7 +62,7 @@ void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& r
       const bool inside = v >= low && v <= high;
       const float slope = inside ? std::nearbyintf(v) - v : (v < low ? low : high) - zero;
       sum += static_cast<double>(gradient) * static_cast<double>(slope);
-      dx[i] = inside ? gradient : 0.0F;
+      if (dx != nullptr) dx[i] = inside ? gradient : 0.0F;
     }
     if (dscale != nullptr && rows.scale_per_row) dscale[row] = static_cast<float>(sum);
     total += sum;

@@ -34,7 +34,7 @@ void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept;
 ///   dscale = sum dy * (round(v) - v)   where inside
 ///          + sum dy * (qmin - zero_point) where v < qmin, dy * (qmax - zero_point) where v > qmax
 /// Sums run in f32 over at most 4096 elements, then in double, in an order that depends on the
-/// thread count alone. dx may be dy. dscale [1] or [rows], or nullptr.
+/// thread count alone. dx may be dy, or nullptr. dscale [1] or [rows], or nullptr.
 /// Source: Esser et al., "Learned Step Size Quantization", arXiv:1902.08153, equations 3 and 5;
 ///         we pass the gradient at the two edges too, as clamp's derivative in PyTorch does.
 void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,

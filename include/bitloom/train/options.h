@@ -15,8 +15,8 @@ struct TrainOptions {
   double lr_final_ratio = 0.0;
   double warmup_epochs = 0.2;
   double momentum = 0.9;
-  double weight_decay = 1e-4;     ///< spares biases, batch norm and quantizer scales
-  double scale_lr_ratio = 0.1;    ///< learning rate of quantizer scales / lr
+  double weight_decay = 1e-4;         ///< spares biases, batch norm and quantizer scales
+  double scale_lr_ratio = 0.1;        ///< learning rate of quantizer scales / lr
   std::int64_t checkpoint_steps = 0;  ///< also save every so many steps; 0: at each epoch's end
   /// QAT that starts from a float checkpoint uses these instead of epochs and lr.
   std::int64_t qat_epochs = 2;

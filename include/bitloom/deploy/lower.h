@@ -1,0 +1,38 @@
+// From a trained graph to an exported model: batch norm absorbed, scales fixed, layers fused.
+// Comes from: quant (graph with fake_quant nodes) or layers (float graph). Goes to:
+// integer/model.h, backends.
+#pragma once
+
+#include <string>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/model.h"
+#include "bitloom/layers/graph.h"
+#include "bitloom/layers/parameter.h"
+
+namespace bitloom::deploy {
+
+/// What the model carries besides its layers.
+struct LowerOptions {
+  std::string network;
+  std::string method;             ///< "float", "ptq-static", "qat"
+  std::string profile;            ///< "" for float
+  std::string config_text;        ///< resolved config
+  std::string weights_label;      ///< "w8a8", "float"
+  ConstTensorView normalization;  ///< f32 [C, 256]: pixel to the network's real input
+};
+
+/// Lowers a graph. Each chain conv2d|linear > batch_norm? > add? > relu? > fake_quant? becomes one
+/// layer: static if its source and its weight are codes, else float. Static layers follow
+/// integer/requantize.h:
+///   m[o] = s_x * s_w[o] * slope[o] / s_y,  b[o] = offset[o] / s_y (+ z_y without ReLU),
+///   slope = gamma / sqrt(var + eps),  offset = beta - mean * slope + bias * slope,
+/// in double, rounded once; weight codes are those of training. Float layers have slope multiplied
+/// into their weights. The input's fake_quant node becomes the pixel table.
+/// @throws NumericError for a parameter that is not finite; ConfigError naming the node for a
+///         graph that has no exported form (a layer that would silently stay float, a ReLU whose
+///         output grid has a zero point).
+integer::Model lower(const layers::Graph& graph, const layers::ParameterStore& store,
+                     const LowerOptions& options);
+
+}  // namespace bitloom::deploy

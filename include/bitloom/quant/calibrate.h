@@ -1,0 +1,28 @@
+// Scales from data: runs the float network on calibration images and sets every fake_quant scale.
+// Comes from: quant/passes.h (a graph with fake_quant nodes). Goes to: train (QAT's first scales,
+// PTQ).
+#pragma once
+
+#include <functional>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/layers/graph.h"
+#include "bitloom/layers/parameter.h"
+#include "bitloom/quant/observer.h"
+
+namespace bitloom::quant {
+
+/// Calls its argument once per batch, f32 [batch, C, H, W], each of `batch` images; the same
+/// batches on every call.
+using CalibrationBatches = std::function<void(const std::function<void(ConstTensorView)>&)>;
+
+/// Sets "<node>.scale" (and ".range" of ema) of every fake_quant node from the float network's
+/// tensors: activations over all batches, weights per channel. A channel whose own scale would be
+/// below 1/1000 of the tensor's largest takes that: a dead channel needs no grid of its own, and a
+/// learned scale must not start at its lower bound.
+/// Returns the graph with zero_point set where a node says asymmetric=1.
+/// @throws NumericError naming the node if a value is not finite; ConfigError without batches.
+layers::Graph calibrate(const layers::Graph& graph, layers::ParameterStore& store,
+                        const CalibrationBatches& batches, std::int64_t batch, ObserverKind kind);
+
+}  // namespace bitloom::quant

@@ -1,0 +1,48 @@
+// The one training loop: float and quantization-aware alike.
+// Comes from: trainers. Goes to: checkpoint, validation through deploy and backends.
+#pragma once
+
+#include <functional>
+
+#include "bitloom/datasets/dataset.h"
+#include "bitloom/integer/model.h"
+#include "bitloom/quant/options.h"
+#include "bitloom/train/checkpoint.h"
+#include "bitloom/train/options.h"
+
+namespace bitloom::train {
+
+/// What the loop tells its owner after each step; epoch_done on an epoch's last one.
+struct Progress {
+  const Position& position;  ///< after the step; an epoch's end keeps its own sums here
+  std::int64_t steps = 0;    ///< in an epoch
+  std::int64_t images = 0;   ///< seen in this epoch
+  double lr = 0.0;
+  double images_per_second = 0.0;  ///< since the loop or the epoch began
+  bool epoch_done = false;
+};
+
+struct LoopOptions {
+  TrainOptions train;
+  std::string forward = "integer";  ///< "integer" or "float" for graphs with fake_quant nodes
+  std::string validation_backend = "onednn";
+  std::uint64_t seed = 1;
+  std::function<void(const Progress&)> on_step;
+  std::function<void()> save;         ///< writes the checkpoint as it stands
+  std::function<bool()> should_stop;  ///< asked after each step
+};
+
+/// Trains checkpoint.graph on dataset.train from checkpoint.position to options.train.epochs.
+///
+/// A step: batch > forward > softmax cross-entropy > backward > Sgd. With forward = "integer" the
+/// graph runs through quant::use_integer_forward. At each epoch's end the graph is lowered and run
+/// on the validation images by `validation_backend`: what is validated is what is exported.
+/// Returns false if should_stop ended it; the checkpoint then was saved at that step.
+/// @throws NumericError naming epoch and step if a loss is not finite, keeping the last saved file.
+bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Tensor& normalization,
+              const LoopOptions& options);
+
+/// Lowers the checkpoint as it stands. `normalization` is f32 [C, 256].
+integer::Model lower_checkpoint(const Checkpoint& checkpoint, ConstTensorView normalization);
+
+}  // namespace bitloom::train

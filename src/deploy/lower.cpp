@@ -1,0 +1,344 @@
+#include "bitloom/deploy/lower.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "bitloom/integer/requantize.h"
+#include "bitloom/kernels/f32_conv2d.h"
+#include "bitloom/kernels/fake_quant.h"
+#include "bitloom/quant/fake_quant_layer.h"
+#include "chain.h"
+
+namespace bitloom::deploy {
+namespace {
+
+using integer::ComputeMode;
+using integer::Layer;
+using integer::LayerOp;
+using integer::Model;
+using integer::TensorInfo;
+using layers::Graph;
+using layers::Node;
+using layers::ParameterStore;
+
+// slope and offset of each output channel, from batch norm and bias.
+std::vector<integer::ChannelAffine> channel_affines(const Chain& chain, const ParameterStore& store,
+                                                    std::int64_t channels) {
+  std::vector<integer::ChannelAffine> affines(static_cast<std::size_t>(channels));
+  const std::string bias_name = cat(chain.head->name, ".bias");
+  const float* bias = store.has(bias_name) ? store.at(bias_name).value.data<float>() : nullptr;
+  const auto values = [&](const char* word) {
+    return store.at(cat(chain.batch_norm->name, ".", word)).value.data<float>();
+  };
+  for (std::int64_t o = 0; o < channels; ++o) {
+    integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    if (chain.batch_norm != nullptr) {
+      const double epsilon = chain.batch_norm->real("epsilon", 1e-5);
+      affine.slope = static_cast<double>(values("gamma")[o]) /
+                     std::sqrt(static_cast<double>(values("running_var")[o]) + epsilon);
+      affine.offset = static_cast<double>(values("beta")[o]) -
+                      static_cast<double>(values("running_mean")[o]) * affine.slope;
+    }
+    if (bias != nullptr) affine.offset += static_cast<double>(bias[o]) * affine.slope;
+  }
+  return affines;
+}
+
+class Lowering {
+ public:
+  Lowering(const Graph& graph, const ParameterStore& store, const LowerOptions& options)
+      : graph_(graph), store_(store), options_(options) {}
+
+  Model run() {
+    model_.network = options_.network;
+    model_.method = options_.method;
+    model_.profile = options_.profile;
+    model_.config_text = options_.config_text;
+    model_.weights_label = options_.weights_label;
+    model_.graph_text = graph_.to_text();
+    for (const auto& [name, parameter] : store_.all()) require_finite(name, parameter.value);
+    for (const Node& node : graph_.nodes()) visit(node);
+    integer::validate(model_);
+    return std::move(model_);
+  }
+
+ private:
+  void visit(const Node& node) {
+    if (node.op == "input") {
+      add_input(node);
+    } else if (node.op == "parameter") {
+      return;  // read where a layer needs it
+    } else if (node.op == "conv2d" || node.op == "linear") {
+      start(node);
+    } else if (node.op == "max_pool" || node.op == "global_avg_pool") {
+      add_pool(node);
+    } else if (node.op == "flatten") {
+      index_of_[node.name] = index_of_.at(node.inputs[0]);  // the same memory
+    } else if (node.op == "add" && !inside_.contains(node.name)) {
+      start(node);
+    } else if (!inside_.contains(node.name) && !index_of_.contains(node.name) &&
+               !is_weight_quantizer(node)) {
+      throw ConfigError(ErrorText{node.name, "a node that an exported layer can hold",
+                                  cat(node.op, " of ", node.inputs[0]),
+                                  "put it behind a convolution that nothing else reads"});
+    }
+    if (const auto it = chains_.find(node.name); it != chains_.end()) emit(it->second);
+  }
+
+  bool is_weight_quantizer(const Node& node) const {
+    return quant::is_fake_quant(node) && graph_.find(node.inputs[0])->op == "parameter";
+  }
+
+  static void require_finite(const std::string& name, const Tensor& values) {
+    for (const float value : values.span<float>()) {
+      if (!std::isfinite(value)) {
+        throw NumericError(
+            ErrorText{name, "finite values", cat(value), "the training diverged: lower train.lr"});
+      }
+    }
+  }
+
+  // A fake_quant node that is the only reader of `name`, or nullptr.
+  const Node* quantizer_behind(const std::string& name) const {
+    const std::vector<std::string> readers = graph_.readers(name);
+    const Node* reader = readers.size() == 1 ? graph_.find(readers[0]) : nullptr;
+    return reader != nullptr && quant::is_fake_quant(*reader) ? reader : nullptr;
+  }
+
+  int add_tensor(TensorInfo tensor, const std::string& node) {
+    model_.tensors.push_back(std::move(tensor));
+    index_of_[node] = static_cast<int>(model_.tensors.size()) - 1;
+    return index_of_[node];
+  }
+
+  // Type, format and scale of what a fake_quant node emits; f32 without one.
+  TensorInfo describe(const std::string& name, const Shape& shape, const Node* quantizer) const {
+    TensorInfo tensor{.name = name, .shape = shape};
+    if (quantizer == nullptr) return tensor;
+    tensor.format = quant::format_of(*quantizer);
+    tensor.dtype = tensor.format.is_signed ? DType::kS8 : DType::kU8;
+    tensor.scale = store_.at(quant::scale_name(*quantizer)).value.data<float>()[0];
+    return tensor;
+  }
+
+  void add_input(const Node& node) {
+    const Node* quantizer = quantizer_behind(node.name);
+    const TensorInfo tensor = describe(node.name, node.shape("shape"), quantizer);
+    const ConstTensorView table = options_.normalization;
+    if (table.shape() != Shape{tensor.shape.c(), 256}) {
+      throw ShapeError(ErrorText{node.name, to_string(Shape{tensor.shape.c(), 256}),
+                                 to_string(table.shape()), "the data have another channel count"});
+    }
+    model_.input_table = Tensor(tensor.dtype, table.shape());
+    if (quantizer == nullptr) {
+      copy(table, model_.input_table);
+    } else {
+      kernels::quantize(table.data<float>(),
+                        {.rows = 1,
+                         .cols = table.elements(),
+                         .scale = &tensor.scale,
+                         .scale_per_row = false,
+                         .format = tensor.format},
+                        model_.input_table.raw());
+      index_of_[quantizer->name] = 0;
+    }
+    add_tensor(tensor, node.name);
+  }
+
+  void add_pool(const Node& node) {
+    const int source = index_of_.at(node.inputs[0]);
+    TensorInfo tensor = model_.tensors[static_cast<std::size_t>(source)];
+    Layer layer;
+    layer.name = node.name;
+    layer.inputs = {source};
+    layer.mode = tensor.dtype == DType::kF32 ? ComputeMode::kFloat : ComputeMode::kStatic;
+    tensor.name = node.name;
+    if (node.op == "max_pool") {
+      layer.op = LayerOp::kMaxPool;
+      const std::int64_t kernel = node.integer("kernel", 2);
+      layer.window = {.kernel_h = kernel,
+                      .kernel_w = kernel,
+                      .stride = node.integer("stride", kernel),
+                      .pad = node.integer("pad", 0)};
+      const auto size = [&](std::int64_t in) {
+        return (in + 2 * layer.window.pad - kernel) / layer.window.stride + 1;
+      };
+      tensor.shape = Shape{1, tensor.shape.c(), size(tensor.shape.h()), size(tensor.shape.w())};
+    } else {
+      layer.op = LayerOp::kGlobalAvgPool;
+      tensor.shape = Shape{1, tensor.shape.c(), 1, 1};
+      const Node* quantizer = quantizer_behind(node.name);
+      if (layer.mode == ComputeMode::kStatic && quantizer == nullptr) {
+        throw ConfigError(ErrorText{node.name, "a fake_quant node behind a quantized average",
+                                    "none", "insert one with share= its source's"});
+      }
+      if (quantizer != nullptr)
+        index_of_[quantizer->name] = static_cast<int>(model_.tensors.size());
+    }
+    layer.output = add_tensor(std::move(tensor), node.name);
+    model_.layers.push_back(std::move(layer));
+  }
+
+  void start(const Node& head) {
+    Chain chain = chain_from(graph_, head);
+    for (const Node* node : {chain.batch_norm, chain.add, chain.relu, chain.fake_quant}) {
+      if (node != nullptr) inside_.insert(node->name);
+    }
+    chains_[chain.end->name] = chain;
+  }
+
+  Shape output_shape(const Chain& chain, const Shape& source, const Shape& weight) const {
+    if (chain.head->op == "linear") return Shape{1, weight[0]};
+    return kernels::conv2d_output(chain.head->name,
+                                  {.source = source, .weight = weight, .window = window(chain)});
+  }
+
+  static integer::Window window(const Chain& chain) {
+    return {.stride = chain.head->integer("stride", 1),
+            .pad = chain.head->integer("pad", 0),
+            .groups = chain.head->integer("groups", 1)};
+  }
+
+  void emit(const Chain& chain) {
+    if (chain.head->op == "add") {
+      emit_add(chain);
+      return;
+    }
+    Layer layer;
+    layer.name = chain.head->name;
+    layer.op = chain.head->op == "linear" ? LayerOp::kLinear : LayerOp::kConv2d;
+    layer.relu = chain.relu != nullptr;
+    layer.inputs = {index_of_.at(chain.head->inputs[0])};
+    if (chain.add != nullptr) layer.inputs.push_back(index_of_.at(chain.add->inputs[1]));
+    const TensorInfo source = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
+    const Node* weight_node = graph_.find(chain.head->inputs[1]);
+    const bool quantized_weight = quant::is_fake_quant(*weight_node);
+    const Tensor& weight =
+        store_.at(quantized_weight ? weight_node->inputs[0] : weight_node->name).value;
+    if (layer.op == LayerOp::kConv2d) {
+      layer.window = window(chain);
+      layer.window.kernel_h = weight.shape().h();
+      layer.window.kernel_w = weight.shape().w();
+    }
+    TensorInfo output = describe(chain.end->name, output_shape(chain, source.shape, weight.shape()),
+                                 chain.fake_quant);
+    if (quantized_weight != (source.dtype != DType::kF32)) {
+      throw ConfigError(
+          ErrorText{layer.name, "codes on both inputs, or reals on both",
+                    quantized_weight ? "codes only on the weight" : "codes only on the source",
+                    "put a fake_quant node on the other input"});
+    }
+    if (quantized_weight) {
+      fill_static(chain, *weight_node, weight, source, output, layer);
+    } else {
+      fill_float(chain, weight, layer);
+    }
+    layer.output = add_tensor(std::move(output), chain.end->name);
+    model_.layers.push_back(std::move(layer));
+  }
+
+  void fill_static(const Chain& chain, const Node& weight_node, const Tensor& weight,
+                   const TensorInfo& source, const TensorInfo& output, Layer& layer) const {
+    const std::int64_t channels = weight.shape()[0];
+    layer.mode = ComputeMode::kStatic;
+    const integer::AffineFormat format = quant::format_of(weight_node);
+    layer.weight_bits = format.bits;
+    layer.weight_range = format.range;
+    const Tensor& scales = store_.at(quant::scale_name(weight_node)).value;
+    const auto scale_at = [&](std::int64_t o) {
+      return scales.data<float>()[scales.elements() > 1 ? o : 0];
+    };
+    layer.weight = Tensor(DType::kS8, weight.shape());
+    kernels::quantize(weight.data<float>(),
+                      {.rows = scales.elements(),
+                       .cols = weight.elements() / scales.elements(),
+                       .scale = scales.data<float>(),
+                       .scale_per_row = scales.elements() > 1,
+                       .format = format},
+                      layer.weight.raw());
+    const bool codes_out = output.dtype != DType::kF32;
+    if (layer.relu && codes_out && output.format.zero_point != 0) {
+      throw ConfigError(ErrorText{output.name, "zero_point 0 behind a ReLU",
+                                  cat(output.format.zero_point), "quantize it unsigned"});
+    }
+    const double destination = codes_out ? static_cast<double>(output.scale) : 1.0;
+    layer.weight_scale = Tensor(DType::kF32, Shape{channels});
+    layer.multiplier = Tensor(DType::kF32, Shape{channels});
+    layer.bias = Tensor(DType::kF32, Shape{channels});
+    const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
+    for (std::int64_t o = 0; o < channels; ++o) {
+      const integer::FoldedChannel folded = integer::fold_channel(
+          {.source = static_cast<double>(source.scale),
+           .weight = static_cast<double>(scale_at(o)),
+           .destination = destination,
+           .destination_zero_point = codes_out ? output.format.zero_point : 0},
+          affines[static_cast<std::size_t>(o)]);
+      layer.weight_scale.data<float>()[o] = scale_at(o);
+      layer.multiplier.data<float>()[o] = folded.multiplier;
+      layer.bias.data<float>()[o] = folded.bias;
+    }
+    if (chain.add != nullptr) {
+      const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
+      layer.residual_ratio = static_cast<float>(static_cast<double>(residual.scale) / destination);
+    }
+  }
+
+  void fill_float(const Chain& chain, const Tensor& weight, Layer& layer) const {
+    const std::int64_t channels = weight.shape()[0];
+    const std::int64_t cols = weight.elements() / channels;
+    const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
+    layer.mode = ComputeMode::kFloat;
+    layer.weight = Tensor(DType::kF32, weight.shape());
+    layer.bias = Tensor(DType::kF32, Shape{channels});
+    for (std::int64_t o = 0; o < channels; ++o) {
+      const integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+      for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) {
+        layer.weight.data<float>()[i] =
+            static_cast<float>(static_cast<double>(weight.data<float>()[i]) * affine.slope);
+      }
+      layer.bias.data<float>()[o] = static_cast<float>(affine.offset);
+    }
+  }
+
+  void emit_add(const Chain& chain) {
+    Layer layer;
+    layer.name = chain.head->name;
+    layer.op = LayerOp::kAdd;
+    layer.relu = chain.relu != nullptr;
+    layer.inputs = {index_of_.at(chain.head->inputs[0]), index_of_.at(chain.head->inputs[1])};
+    const TensorInfo& branch = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
+    const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
+    TensorInfo output = describe(chain.end->name, branch.shape, chain.fake_quant);
+    const bool codes = branch.dtype != DType::kF32;
+    if (codes != (residual.dtype != DType::kF32) || codes != (chain.fake_quant != nullptr)) {
+      throw ConfigError(ErrorText{layer.name, "codes on both inputs and the output, or on none",
+                                  "a mix", "put fake_quant nodes on all three"});
+    }
+    layer.mode = codes ? ComputeMode::kStatic : ComputeMode::kFloat;
+    if (codes) {
+      layer.residual_ratio = static_cast<float>(static_cast<double>(residual.scale) /
+                                                static_cast<double>(output.scale));
+    }
+    layer.output = add_tensor(std::move(output), chain.end->name);
+    model_.layers.push_back(std::move(layer));
+  }
+
+  const Graph& graph_;
+  const ParameterStore& store_;
+  const LowerOptions& options_;
+  Model model_;
+  std::map<std::string, int> index_of_;  // node > tensor
+  std::map<std::string, Chain> chains_;  // end node > chain
+  std::set<std::string> inside_;         // nodes that a chain holds
+};
+
+}  // namespace
+
+Model lower(const Graph& graph, const ParameterStore& store, const LowerOptions& options) {
+  return Lowering(graph, store, options).run();
+}
+
+}  // namespace bitloom::deploy

@@ -1,0 +1,195 @@
+#include "bitloom/quant/quantized_layers.h"
+
+#include "bitloom/quant/fake_quant_layer.h"
+
+namespace bitloom::quant {
+namespace {
+
+using layers::Edge;
+using layers::LayerContext;
+
+kernels::RowsFormat rows_of(const Edge& edge) {
+  return {.rows = edge.scale_count,
+          .cols = edge.shape.elements() / edge.scale_count,
+          .scale = edge.scale,
+          .scale_per_row = edge.scale_count > 1,
+          .format = edge.format};
+}
+
+bool is_linear(const LayerContext& context) { return context.node.op == "quantized_linear"; }
+
+integer::Window window_of(const LayerContext& context) {
+  const Shape& weight = context.inputs[1].shape;
+  if (is_linear(context)) return {};
+  return {.kernel_h = weight.h(),
+          .kernel_w = weight.w(),
+          .stride = context.node.integer("stride", 1),
+          .pad = context.node.integer("pad", 0),
+          .groups = context.node.integer("groups", 1)};
+}
+
+// linear takes [N, C, 1, 1] as [N, C]: the memory is the same.
+Shape source_shape(const LayerContext& context) {
+  const Shape& shape = context.inputs[0].shape;
+  return is_linear(context) ? Shape{shape[0], shape.elements() / shape[0]} : shape;
+}
+
+kernels::Int8Problem int8_problem(const LayerContext& context) {
+  for (const Edge& edge : context.inputs) {
+    if (edge.dtype == DType::kF32) {
+      throw ShapeError(ErrorText{context.node.name, "codes from fake_quant on both inputs", "reals",
+                                 "use conv2d or linear, or let the pass choose"});
+    }
+  }
+  const bool biased = context.node.integer("bias", is_linear(context) ? 1 : 0) != 0;
+  return {.source = source_shape(context),
+          .source_dtype = context.inputs[0].dtype,
+          .source_zero_point = context.inputs[0].format.zero_point != 0,
+          .weight = context.inputs[1].shape,
+          .window = window_of(context),
+          .destination_dtype = DType::kF32,
+          .bias = biased};
+}
+
+kernels::F32Directions backward_only(const LayerContext& context) {
+  return {
+      .forward = false, .backward_data = context.training, .backward_weights = context.training};
+}
+
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + Tensor::kAlignment - 1) / Tensor::kAlignment * Tensor::kAlignment;
+}
+
+}  // namespace
+
+QuantizedProduct::QuantizedProduct(const LayerContext& context)
+    : source_(context.inputs[0]),
+      weight_(context.inputs[1]),
+      source_rows_(rows_of(source_)),
+      weight_rows_(rows_of(weight_)),
+      product_(int8_problem(context)),
+      multiplier_(DType::kF32, Shape{weight_.shape[0]}) {
+  const kernels::Int8Problem problem = int8_problem(context);
+  source_.shape = problem.source;
+  edge_.shape = product_.destination();
+  if (problem.source_zero_point) product_.set_source_zero_point(source_.format.zero_point);
+  if (problem.bias) {
+    bias_ = &context.parameters.declare(cat(context.node.name, ".bias"), Shape{weight_.shape[0]},
+                                        layers::Role::kBias, {});
+  }
+  if (!context.training) return;
+  if (is_linear(context)) {
+    float_product_ = std::make_unique<FloatProduct>(kernels::F32Linear(
+        {.source = problem.source, .weight = problem.weight, .bias = problem.bias},
+        backward_only(context)));
+  } else {
+    float_product_ = std::make_unique<FloatProduct>(kernels::F32Conv2d({.source = problem.source,
+                                                                        .weight = problem.weight,
+                                                                        .window = problem.window,
+                                                                        .bias = problem.bias},
+                                                                       backward_only(context)));
+  }
+}
+
+std::size_t QuantizedProduct::float_scratch_bytes() const {
+  return std::visit([](const auto& product) { return product.scratch_bytes(); }, *float_product_);
+}
+
+layers::LayerMemory QuantizedProduct::memory() const {
+  layers::LayerMemory memory{.backward_reads_input = {true, true}};
+  if (float_product_ != nullptr) {
+    memory.scratch_bytes =
+        aligned(static_cast<std::size_t>(source_.shape.elements()) * sizeof(float)) +
+        aligned(static_cast<std::size_t>(weight_.shape.elements()) * sizeof(float)) +
+        float_scratch_bytes();
+  }
+  return memory;
+}
+
+void QuantizedProduct::forward(const layers::ForwardCall& call) {
+  float* multiplier = multiplier_.data<float>();
+  for (std::int64_t o = 0; o < multiplier_.elements(); ++o) {
+    const float weight_scale = weight_.scale[weight_.scale_count > 1 ? o : 0];
+    multiplier[o] = static_cast<float>(static_cast<double>(source_.scale[0]) *
+                                       static_cast<double>(weight_scale));
+  }
+  product_.set_weights(call.inputs[1]);
+  product_.set_scales(multiplier_, bias_ == nullptr ? ConstTensorView() : bias_->value.view());
+  product_.run(call.inputs[0].reshaped(source_.shape), {}, call.output);
+}
+
+void QuantizedProduct::backward(const layers::BackwardCall& call) {
+  auto* source = reinterpret_cast<float*>(call.scratch);
+  const std::size_t source_bytes =
+      aligned(static_cast<std::size_t>(source_.shape.elements()) * sizeof(float));
+  auto* weight = reinterpret_cast<float*>(call.scratch + source_bytes);
+  std::byte* scratch = call.scratch + source_bytes +
+                       aligned(static_cast<std::size_t>(weight_.shape.elements()) * sizeof(float));
+  const ConstTensorView source_view(DType::kF32, source_.shape, source);
+  const ConstTensorView weight_view(DType::kF32, weight_.shape, weight);
+  const TensorView source_gradient = call.input_gradients[0];
+  const TensorView weight_gradient = call.input_gradients[1];
+  const TensorView bias_gradient = bias_ == nullptr ? TensorView() : bias_->gradient.view();
+  std::visit(
+      [&](auto& product) {
+        if (!weight_gradient.empty()) {
+          kernels::dequantize(call.inputs[0].raw(), source_rows_, source);
+          product.backward_weights(source_view, call.output_gradient, weight_gradient,
+                                   bias_gradient, scratch);
+        }
+        if (!source_gradient.empty()) {
+          kernels::dequantize(call.inputs[1].raw(), weight_rows_, weight);
+          product.backward_data(call.output_gradient, weight_view,
+                                source_gradient.reshaped(source_.shape), scratch);
+        }
+      },
+      *float_product_);
+}
+
+QuantizedAdd::QuantizedAdd(const LayerContext& context)
+    : shortcut_rows_(rows_of(context.inputs[1])) {
+  const Edge& branch = context.inputs[0];
+  const Edge& shortcut = context.inputs[1];
+  if (branch.dtype != DType::kF32 || shortcut.dtype == DType::kF32) {
+    throw ShapeError(ErrorText{context.node.name, "a branch of reals and a shortcut of codes",
+                               "another mix", "use add, or let the pass choose"});
+  }
+  if (branch.shape != shortcut.shape) {
+    throw ShapeError(ErrorText{context.node.name, to_string(branch.shape),
+                               to_string(shortcut.shape), "both inputs of an add have one shape"});
+  }
+  edge_.shape = branch.shape;
+}
+
+void QuantizedAdd::forward(const layers::ForwardCall& call) {
+  kernels::add_dequantized(call.inputs[0].data<float>(), call.inputs[1].raw(), shortcut_rows_,
+                           call.output.data<float>());
+}
+
+void QuantizedAdd::backward(const layers::BackwardCall& call) {
+  for (const TensorView& gradient : call.input_gradients) {
+    if (!gradient.empty()) copy(call.output_gradient, gradient);
+  }
+}
+
+layers::LayerRegistry quantized_layers() {
+  layers::LayerRegistry registry = layers::float_layers();
+  registry["fake_quant"] = {
+      .make = [](const LayerContext& context) { return std::make_unique<FakeQuantLayer>(context); },
+      .inputs = 1,
+      .attributes = {"quantizer", "bits", "dtype", "qmin", "qmax", "zero_point", "axis", "weight",
+                     "decay", "share", "asymmetric", "output"}};
+  const layers::LayerFactory make_product = [](const LayerContext& context) {
+    return std::make_unique<QuantizedProduct>(context);
+  };
+  registry["quantized_conv2d"] = {
+      .make = make_product, .inputs = 2, .attributes = {"stride", "pad", "groups", "bias"}};
+  registry["quantized_linear"] = {.make = make_product, .inputs = 2, .attributes = {"bias"}};
+  registry["quantized_add"] = {
+      .make = [](const LayerContext& context) { return std::make_unique<QuantizedAdd>(context); },
+      .inputs = 2,
+      .attributes = {}};
+  return registry;
+}
+
+}  // namespace bitloom::quant
