@@ -1,0 +1,109 @@
+#include "experiment.h"
+
+#include <algorithm>
+
+#include "bitloom/core/cpu.h"
+#include "bitloom/datasets/loader.h"
+#include "bitloom/datasets/normalization.h"
+#include "bitloom/io/whole_file.h"
+#include "bitloom/models/networks.h"
+#include "bitloom/quant/calibrate.h"
+#include "bitloom/quant/passes.h"
+
+namespace bitloom::trainers {
+namespace {
+
+constexpr std::int64_t kCalibrationBatch = 128;
+
+bool any_negative(const Tensor& table) {
+  const auto values = table.span<float>();
+  return std::any_of(values.begin(), values.end(), [](float value) { return value < 0.0F; });
+}
+
+// The last product of a graph has as many outputs as there are classes.
+std::int64_t outputs_of(const layers::Graph& graph) {
+  for (auto node = graph.nodes().rbegin(); node != graph.nodes().rend(); ++node) {
+    if (node->op == "linear" || node->op == "conv2d") {
+      return graph.find(node->inputs[1])->shape("shape")[0];
+    }
+  }
+  return 0;
+}
+
+}  // namespace
+
+layers::Graph graph_of(const ModelOptions& options, const Shape& image_shape,
+                       std::int64_t classes) {
+  if (options.file.empty()) {
+    return models::build_network(options.network, {.channels = image_shape.c(),
+                                                   .height = image_shape.h(),
+                                                   .width = image_shape.w(),
+                                                   .classes = classes});
+  }
+  layers::Graph graph = layers::Graph::parse(io::read_whole_file(options.file), options.file);
+  const Shape input = graph.nodes().front().shape("shape");
+  if (input != image_shape) {
+    throw ShapeError(ErrorText{cat(options.file, ": ", graph.nodes().front().name),
+                               layers::shape_text(image_shape, true),
+                               layers::shape_text(input, true),
+                               "the data set has other images; change the input's shape"});
+  }
+  if (outputs_of(graph) != classes) {
+    throw ShapeError(ErrorText{options.file, cat(classes, " outputs, one a class"),
+                               cat(outputs_of(graph)), "change the last layer or data.classes"});
+  }
+  return graph;
+}
+
+Experiment::Experiment(const Config& config)
+    : dataset(datasets::load_dataset(config.data)),
+      normalization(datasets::normalization_table(config.data, dataset.image_shape.c())),
+      input_is_signed(any_negative(normalization)),
+      float_graph(graph_of(config.model, dataset.image_shape, dataset.classes)),
+      network(config.model.file.empty()
+                  ? config.model.network
+                  : std::filesystem::path(config.model.file).stem().string()) {}
+
+const integer::DeviceProfile& usable_profile(const std::string& name) {
+  const Isa isa = effective_isa();
+  const integer::DeviceProfile& profile =
+      name.empty() ? integer::default_profile(isa) : integer::profile_named(name);
+  if (const std::string objection = integer::profile_objection(profile, isa); !objection.empty()) {
+    throw BackendError(ErrorText{cat("profile ", profile.name), "a CPU that runs it exactly",
+                                 objection,
+                                 cat("set profile = ", integer::default_profile(isa).name)});
+  }
+  return profile;
+}
+
+void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
+                         const Experiment& experiment) {
+  const integer::DeviceProfile& profile = usable_profile(config.profile);
+  const layers::Graph graph =
+      quant::insert_fake_quant(checkpoint.graph, config.quant, profile, experiment.input_is_signed);
+  const datasets::ImageSet& images = experiment.dataset.validation;
+  const std::int64_t count = std::min(config.quant.calibration_images, images.size());
+  if (count == 0) {
+    throw ConfigError(ErrorText{"calibration", "images in the validation split", "none",
+                                "raise data.validation_images and quant.calibration_images"});
+  }
+  const std::int64_t batch = std::min(kCalibrationBatch, count);
+  const quant::CalibrationBatches batches = [&](const std::function<void(ConstTensorView)>& use) {
+    Tensor input(DType::kF32, images.images.shape().with_batch(batch));
+    for (std::int64_t begin = 0; begin + batch <= count; begin += batch) {
+      datasets::normalize(images.view(begin, batch), experiment.normalization, input);
+      use(input);
+    }
+  };
+  checkpoint.graph = quant::calibrate(graph, checkpoint.parameters, batches, batch,
+                                      quant::observer_from_word(config.quant.observer));
+  checkpoint.profile = profile.name;
+  checkpoint.method = config.quant.method;
+}
+
+std::string bits_label(const Config& config) {
+  if (config.quant.method == "float") return "float";
+  return cat("w", config.quant.weight_bits, "a", config.quant.activation_bits);
+}
+
+}  // namespace bitloom::trainers

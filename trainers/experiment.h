@@ -1,0 +1,42 @@
+// What the training commands share: data, graph and profile of a resolved config.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "bitloom/datasets/dataset.h"
+#include "bitloom/integer/profile.h"
+#include "bitloom/layers/graph.h"
+#include "bitloom/train/checkpoint.h"
+#include "bitloom/trainers/config.h"
+
+namespace bitloom::trainers {
+
+/// A config made concrete: data in memory, pixel table, float graph.
+struct Experiment {
+  explicit Experiment(const Config& config);
+
+  datasets::Dataset dataset;
+  Tensor normalization;  ///< f32 [C, 256]
+  bool input_is_signed;  ///< some pixel becomes negative
+  layers::Graph float_graph;
+  std::string network;  ///< config.model.network, or the stem of config.model.file
+};
+
+/// Graph of [model] for images of this shape. @throws ConfigError, FormatError, and ShapeError if a
+/// model file's input or class count disagrees with the data.
+layers::Graph graph_of(const ModelOptions& options, const Shape& image_shape, std::int64_t classes);
+
+/// The profile by name, or the CPU's default. @throws BackendError if this CPU does not run it
+/// exactly, with the remedy.
+const integer::DeviceProfile& usable_profile(const std::string& name);
+
+/// Inserts fake_quant nodes into checkpoint.graph by config.quant and sets their scales from the
+/// validation split. The checkpoint holds the float network before.
+void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
+                         const Experiment& experiment);
+
+/// "w4a4", or "float".
+std::string bits_label(const Config& config);
+
+}  // namespace bitloom::trainers

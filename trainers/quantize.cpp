@@ -1,0 +1,34 @@
+#include "bitloom/quant/passes.h"
+#include "bitloom/train/loop.h"
+#include "bitloom/trainers/commands.h"
+#include "experiment.h"
+
+namespace bitloom::trainers {
+
+void quantize(const QuantizeRequest& request) {
+  if (request.config.quant.method != "ptq-static") {
+    throw ConfigError(ErrorText{"quant.method", "ptq-static", request.config.quant.method,
+                                "quantization-aware training is `bitloom train`"});
+  }
+  train::Checkpoint checkpoint = train::load_checkpoint(request.checkpoint);
+  if (checkpoint.method != "float") {
+    throw ConfigError(ErrorText{request.checkpoint.string(), "a float checkpoint",
+                                checkpoint.method,
+                                "quantize the run that trained the float network"});
+  }
+  // The network and its data are the checkpoint's; how to quantize is the request's.
+  Config config = config_from_ini(checkpoint.config_text, request.checkpoint.string());
+  config.quant = request.config.quant;
+  config.profile = usable_profile(request.config.profile).name;
+  config.threads = request.config.threads;
+  config.isa = request.config.isa;
+  config.data.path = request.config.data.path;
+  const Experiment experiment(config);
+  quantize_checkpoint(checkpoint, config, experiment);
+  checkpoint.config_text = to_ini(config);
+  checkpoint.optimizer_slots.clear();
+  checkpoint.environment = train::current_environment();
+  train::save_checkpoint(request.out, checkpoint);
+}
+
+}  // namespace bitloom::trainers

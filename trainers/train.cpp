@@ -1,0 +1,166 @@
+#include <atomic>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "bitloom/core/log.h"
+#include "bitloom/io/json_rows.h"
+#include "bitloom/io/whole_file.h"
+#include "bitloom/layers/network.h"
+#include "bitloom/quant/passes.h"
+#include "bitloom/train/loop.h"
+#include "bitloom/trainers/commands.h"
+#include "experiment.h"
+
+namespace bitloom::trainers {
+namespace {
+
+static_assert(std::atomic<bool>::is_always_lock_free, "request_stop runs in a signal handler");
+std::atomic<bool> stop_requested{false};
+
+void require_same_network(const train::Checkpoint& checkpoint, const Experiment& experiment,
+                          const std::filesystem::path& path) {
+  const std::string found = quant::strip_fake_quant(checkpoint.graph).to_text();
+  if (found != experiment.float_graph.to_text()) {
+    throw ConfigError(ErrorText{path.string(), cat("a checkpoint of ", experiment.network),
+                                cat("another network (", checkpoint.network, ")"),
+                                "compare with `bitloom inspect FILE`; set model.network to match"});
+  }
+}
+
+// Weights and statistics of a float checkpoint, under the network of this run.
+void start_from(train::Checkpoint& checkpoint, const Experiment& experiment,
+                const std::filesystem::path& init) {
+  train::Checkpoint source = train::load_checkpoint(init);
+  require_same_network(source, experiment, init);
+  if (source.method != "float") {
+    throw ConfigError(ErrorText{init.string(), "a float checkpoint", source.method,
+                                "start from the run that trained the float network"});
+  }
+  for (auto& [name, parameter] : source.parameters.all()) {
+    copy(parameter.value,
+         checkpoint.parameters.declare(name, parameter.value.shape(), parameter.role, {}).value);
+  }
+}
+
+train::Checkpoint fresh_checkpoint(const TrainRequest& request, const Config& config,
+                                   const Experiment& experiment) {
+  train::Checkpoint checkpoint(config.seed);
+  checkpoint.network = experiment.network;
+  checkpoint.method = "float";
+  checkpoint.profile = config.profile;
+  checkpoint.graph = experiment.float_graph;
+  // Declares and initialises every parameter, whatever comes next.
+  const layers::Network declared(checkpoint.graph, layers::float_layers(), checkpoint.parameters,
+                                 {.batch = 1, .training = false});
+  if (!request.init.empty()) start_from(checkpoint, experiment, request.init);
+  if (config.quant.method == "qat") quantize_checkpoint(checkpoint, config, experiment);
+  checkpoint.config_text = to_ini(config);
+  return checkpoint;
+}
+
+void warn_if_elsewhere(const train::RunEnvironment& then) {
+  const train::RunEnvironment now = train::current_environment();
+  const auto check = [](const char* what, const auto& before, const auto& after) {
+    if (before != after) {
+      log_warning(cat("resume: ", what, " was ", before, ", is ", after,
+                      "; the run will not continue bit for bit"));
+    }
+  };
+  check("isa", then.isa, now.isa);
+  check("threads", then.threads, now.threads);
+  check("oneDNN", then.onednn_version, now.onednn_version);
+}
+
+Config resolved(const TrainRequest& request) {
+  Config config = request.config;
+  if (config.quant.method != "float" && config.quant.method != "qat") {
+    throw ConfigError(ErrorText{"quant.method", "float or qat", config.quant.method,
+                                "post-training methods are `bitloom quantize`"});
+  }
+  config.profile = usable_profile(config.profile).name;
+  if (!request.init.empty() && config.quant.method == "qat") {
+    config.train.epochs = config.train.qat_epochs;
+    config.train.lr = config.train.qat_lr;
+  }
+  return config;
+}
+
+void refuse_to_overwrite(const std::filesystem::path& checkpoint) {
+  if (std::filesystem::exists(checkpoint)) {
+    throw ConfigError(ErrorText{checkpoint.string(), "a folder without a checkpoint", "one",
+                                "continue it with --resume, or choose another --out"});
+  }
+}
+
+StepReport report_of(const train::Progress& progress, std::int64_t epochs) {
+  const train::Position& position = progress.position;
+  return {.epoch = position.epoch,
+          .epochs = epochs,
+          .step = position.step - 1,
+          .steps = progress.steps,
+          .loss = position.loss_sum / static_cast<double>(position.step),
+          .train_top1 =
+              100.0 * static_cast<double>(position.correct) / static_cast<double>(progress.images),
+          .images_per_second = progress.images_per_second,
+          .epoch_done = progress.epoch_done,
+          .validation_top1 = position.validation_top1};
+}
+
+}  // namespace
+
+void request_stop() noexcept { stop_requested.store(true); }
+
+TrainResult train(const TrainRequest& request) {
+  stop_requested.store(false);
+  const std::filesystem::path file = request.out / "checkpoint.h5";
+  std::optional<train::Checkpoint> checkpoint;
+  Config config;
+  if (request.resume) {
+    checkpoint.emplace(train::load_checkpoint(file));
+    config = config_from_ini(checkpoint->config_text, file.string());
+    warn_if_elsewhere(checkpoint->environment);
+  } else {
+    config = resolved(request);
+    refuse_to_overwrite(file);
+  }
+  const Experiment experiment(config);
+  if (request.resume) {
+    require_same_network(*checkpoint, experiment, file);
+    usable_profile(config.profile);
+  } else {
+    checkpoint.emplace(fresh_checkpoint(request, config, experiment));
+    std::filesystem::create_directories(request.out);
+    io::write_whole_file(request.out / "config.cfg", checkpoint->config_text);
+  }
+  checkpoint->environment = train::current_environment();
+
+  const auto on_step = [&](const train::Progress& progress) {
+    const StepReport report = report_of(progress, config.train.epochs);
+    if (report.epoch_done) {
+      io::append_row(request.out / "epochs.jsonl",
+                     nlohmann::json{{"epoch", report.epoch + 1},
+                                    {"loss", report.loss},
+                                    {"train_top1", report.train_top1},
+                                    {"validation_top1", report.validation_top1},
+                                    {"lr", progress.lr},
+                                    {"images_per_second", report.images_per_second},
+                                    {"seconds", progress.position.seconds}});
+    }
+    if (request.watcher) request.watcher(report);
+  };
+  const bool finished = train::run_loop(*checkpoint, experiment.dataset, experiment.normalization,
+                                        {.train = config.train,
+                                         .forward = config.quant.forward,
+                                         .seed = config.seed,
+                                         .on_step = on_step,
+                                         .save = [&] { train::save_checkpoint(file, *checkpoint); },
+                                         .should_stop = [] { return stop_requested.load(); }});
+  if (config.train.epochs == 0) train::save_checkpoint(file, *checkpoint);
+  return {.checkpoint = file,
+          .validation_top1 = checkpoint->position.validation_top1,
+          .epochs = checkpoint->position.epoch,
+          .minutes = checkpoint->position.seconds / 60.0,
+          .interrupted = !finished};
+}
+
+}  // namespace bitloom::trainers
