@@ -361,6 +361,9 @@ void declare_quant(Keys& keys) {
       "quant.narrow_weights", "symmetric weight codes below 8 bits too",
       [](auto& c) -> auto& { return c.quant.narrow_weights; }));
   keys.push_back(flag_key(
+      "quant.asymmetric", "unsigned codes with a calibrated zero point for signed activations",
+      [](auto& c) -> auto& { return c.quant.asymmetric; }));
+  keys.push_back(flag_key(
       "quant.per_channel", "one weight scale per output channel",
       [](auto& c) -> auto& { return c.quant.per_channel; }));
   keys.push_back(word_key(
