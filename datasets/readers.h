@@ -1,0 +1,23 @@
+// The readers that `data.reader` can name. Private to datasets.
+#pragma once
+
+#include <string_view>
+
+#include "bitloom/datasets/dataset.h"
+
+namespace bitloom::datasets {
+
+/// One word of `data.reader`. A reader gives all training images (validation included) or all test
+/// images; splitting and limits come after it.
+struct Reader {
+  std::string_view word;
+  ImageSet (*read)(const DataOptions& options, Split split);
+};
+
+/// IDX files of MNIST's layout in the folder `options.path`, plain or gzip. @throws FormatError.
+ImageSet read_idx(const DataOptions& options, Split split);
+
+/// Images computed from `options.synthetic_seed`. @throws ConfigError for sizes out of range.
+ImageSet make_synthetic(const DataOptions& options, Split split);
+
+}  // namespace bitloom::datasets
