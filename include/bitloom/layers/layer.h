@@ -25,6 +25,9 @@ struct Edge {
   integer::AffineFormat format;   ///< codes only
   const float* scale = nullptr;   ///< codes only; live: changes from step to step
   std::int64_t scale_count = 0;   ///< 1, or shape[0] for one scale per output channel
+  /// Set by Network on the inputs it hands to a layer: a trainable parameter lies behind this edge,
+  /// so backward is asked for its gradient.
+  bool needs_gradient = false;
 };
 
 /// What a layer is made from.
@@ -43,6 +46,10 @@ struct LayerMemory {
   std::vector<bool> backward_reads_input;  ///< per input; empty means none
   bool backward_reads_output = false;
   bool aliases_input = false;  ///< output is input 0's memory under another shape (flatten)
+  /// Permissions, which Network uses where nobody else needs the old content: output may be input
+  /// 0's memory; input gradient 0 may be the output gradient's memory.
+  bool forward_in_place = false;
+  bool backward_in_place = false;
 };
 
 enum class Phase : std::uint8_t { kTrain, kEvaluate };

@@ -3,7 +3,9 @@
 // Comes from: layers/graph.h. Goes to: train.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "bitloom/layers/layer.h"
@@ -26,17 +28,21 @@ class Network {
   Network(Network&&) noexcept;
   Network& operator=(Network&&) noexcept;
 
-  /// images: f32 [batch, C, H, W]. Returns the output's view, valid until the next call.
+  /// images: f32 [batch, C, H, W]; read where they lie, so they must stay until backward returns.
+  /// Returns the output's view, valid until the next call. @throws ShapeError for other images.
   ConstTensorView forward(ConstTensorView images, Phase phase);
   /// After forward(kTrain): gradients of every trainable parameter that the graph reaches.
   void backward(ConstTensorView output_gradient);
 
+  /// @throws ConfigError for an unknown node; so do tensor() and layer().
   const Edge& edge(const std::string& node) const;
-  /// Content of an edge after forward; needs keep_all_tensors (parameters: always).
+  /// Content of an edge after forward. @throws ConfigError unless keep_all_tensors is on or the
+  /// node is a parameter.
   ConstTensorView tensor(const std::string& node) const;
   /// The layer of a node; for tests and for observers that passes put in.
   Layer& layer(const std::string& node);
   const Graph& graph() const;
+  /// Activations, gradients between layers and scratch: one block, planned when made.
   std::size_t memory_bytes() const;
 
  private:
@@ -47,7 +53,8 @@ class Network {
 /// Mean softmax cross-entropy and its gradient, in one pass.
 ///   loss = -1/N sum_n log softmax(logits[n])[label[n]];  gradient = (softmax - onehot) / N
 /// Row sums in float, the mean over rows in double, in row order: the same whatever the threads.
-/// Shapes: logits, gradient [N, classes]; labels [N].
+/// Shapes: logits, gradient f32 [N, classes]; labels [N].
+/// @throws ShapeError if shapes differ or a label lies outside 0 .. classes-1.
 double softmax_cross_entropy(ConstTensorView logits, std::span<const std::int32_t> labels,
                              TensorView gradient);
 

@@ -1,0 +1,56 @@
+// Where a network's activations, gradients and scratch lie: decided once, from what each layer
+// says it reads.
+// Comes from: layers/layer.h (LayerMemory). Goes to: network.cpp.
+#pragma once
+
+#include <cstddef>
+#include <limits>
+#include <span>
+#include <vector>
+
+#include "bitloom/layers/layer.h"
+
+namespace bitloom::layers {
+
+/// One node as the plan sees it.
+struct PlanNode {
+  std::vector<int> inputs;  ///< indices of earlier nodes
+  std::size_t value_bytes = 0;
+  std::size_t gradient_bytes = 0;  ///< f32 of the value's element count
+  LayerMemory memory;
+  bool external_value = false;     ///< input, parameter: lies elsewhere
+  bool external_gradient = false;  ///< parameter
+  bool needs_gradient = false;
+};
+
+/// Bytes from the start of the block; kElsewhere where the network has no memory of its own.
+struct NodePlacement {
+  static constexpr std::size_t kElsewhere = std::numeric_limits<std::size_t>::max();
+
+  int value_owner = 0;  ///< node whose memory the value shares; itself, mostly
+  std::size_t value = kElsewhere;
+  std::size_t gradient = kElsewhere;
+  std::size_t saved = 0;
+  std::size_t forward_scratch = 0;
+  std::size_t backward_scratch = 0;
+  bool runs_backward = false;
+  /// Per input: where a second or later contribution to that input's gradient is written before it
+  /// is added; kElsewhere where the contribution is the first and goes to the gradient itself.
+  std::vector<std::size_t> summand;
+};
+
+struct MemoryPlan {
+  std::vector<NodePlacement> nodes;
+  std::size_t total = 0;
+};
+
+/// Time runs over forward steps 0 .. n-1 and backward steps n .. 2n-1 (node i at 2n-1-i). The last
+/// node is the output; its gradient is the caller's and its value stays to the end.
+/// `training` false leaves the backward steps out; `keep_all` lets every value stay to the end.
+///
+/// A value shares its input's memory where the layer must (aliases_input) or may (forward_in_place)
+/// and nobody reads the old content later. A gradient of several contributions is summed in the
+/// order of backward steps.
+MemoryPlan plan_memory(std::span<const PlanNode> nodes, bool training, bool keep_all);
+
+}  // namespace bitloom::layers

@@ -1,0 +1,57 @@
+#include "float_layers.h"
+
+#include "bitloom/core/error.h"
+
+namespace bitloom::layers {
+
+LayerRegistry float_layers() {
+  return {
+      {"input", {make_input, 0, {"shape"}}},
+      {"parameter", {make_parameter, 0, {"shape"}}},
+      {"conv2d", {make_conv2d, 2, {"stride", "pad", "groups", "bias"}}},
+      {"linear", {make_linear, 2, {"bias"}}},
+      {"batch_norm", {make_batch_norm, 1, {"epsilon", "momentum"}}},
+      {"relu", {make_relu, 1, {}}},
+      {"max_pool", {make_max_pool, 1, {"kernel", "stride", "pad"}}},
+      {"global_avg_pool", {make_global_avg_pool, 1, {}}},
+      {"add", {make_add, 2, {}}},
+      {"flatten", {make_flatten, 1, {}}},
+  };
+}
+
+void require_reals(const LayerContext& context) {
+  for (std::size_t i = 0; i < context.inputs.size(); ++i) {
+    const DType dtype = context.inputs[i].dtype;
+    if (dtype == DType::kF32) continue;
+    throw ShapeError({.place = context.node.name,
+                      .expected = cat("reals (f32) from ", context.node.inputs[i]),
+                      .found = cat("codes (", to_word(dtype), ")"),
+                      .remedy = ""});
+  }
+}
+
+bool flag(const Node& node, std::string_view key, bool fallback) {
+  const std::int64_t value = node.integer(key, fallback ? 1 : 0);
+  if (value == 0 || value == 1) return value == 1;
+  throw ConfigError({.place = cat(node.name, ": attribute ", key),
+                     .expected = "0 or 1",
+                     .found = std::to_string(value),
+                     .remedy = ""});
+}
+
+integer::Window window_of(const Node& node, std::int64_t default_stride) {
+  const std::int64_t kernel = node.integer("kernel", 1);
+  return {.kernel_h = kernel,
+          .kernel_w = kernel,
+          .stride = node.integer("stride", default_stride),
+          .pad = node.integer("pad", 0),
+          .groups = node.integer("groups", 1)};
+}
+
+Edge same_kind(const Edge& source, const Shape& shape) {
+  Edge out = source;
+  out.shape = shape;
+  return out;
+}
+
+}  // namespace bitloom::layers
