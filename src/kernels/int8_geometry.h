@@ -1,5 +1,5 @@
-// oneDNN's view of one product (convolution, or linear as a 1x1 convolution over one pixel), shared
-// by the int8 and the float inference kernels.
+// oneDNN's view of one product (convolution, or linear as a 1x1 convolution whose pixels are the
+// batch), shared by the int8 and the float inference kernels.
 #pragma once
 
 #include <string>

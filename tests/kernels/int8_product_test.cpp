@@ -111,11 +111,32 @@ std::string test_name(const testing::TestParamInfo<LayerCase>& shape) {
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Int8ProductShapes, testing::ValuesIn(int8_shapes()), test_name);
 
+/// Outputs of a 3x3 layer with 8-bit weights that differ from the reference.
+std::int64_t differences_with_8_bit_weights() {
+  LayerCase problem = int8_case(int8_shapes().front(), int8_formats().front(), effective_isa());
+  problem.weights = {-127, 127};
+  const RandomLayer made = random_layer(problem, 7);
+  Int8Product product(problem_of(problem));
+  load(problem, made, product);
+  Tensor found(problem.destination, product.destination());
+  product.run(made.source, made.residual, found);
+  return differences(by_reference(problem, made), found);
+}
+
+// Also shows that the comparison above can fail: without VNNI pairs saturate at 16 bits.
+TEST(Int8ProductWide, EightBitWeightsAreExactWhereTheProfileSaysSo) {
+  if (has_exact_u8s8(effective_isa())) {
+    EXPECT_EQ(differences_with_8_bit_weights(), 0);
+  } else {
+    EXPECT_GT(differences_with_8_bit_weights(), 100);
+  }
+}
+
 TEST(Int8Product, EqualsReferenceUnderEveryIsaCap) {
   if (std::getenv("BITLOOM_ISA") != nullptr) GTEST_SKIP() << "runs in the uncapped parent";
   const std::vector<Isa> caps = isa_caps();
   for (const Isa isa : caps) {
-    const ChildResult child = run_capped(isa, "*Int8ProductShapes*");
+    const ChildResult child = run_capped(isa, "*Int8ProductShapes*:Int8ProductWide.*");
     EXPECT_EQ(child.status, 0) << to_word(isa) << "\n" << child.output;
     std::size_t shapes = 0;
     for (std::size_t at = child.output.find("compared "); at != std::string::npos;
@@ -124,6 +145,59 @@ TEST(Int8Product, EqualsReferenceUnderEveryIsaCap) {
     }
     EXPECT_EQ(shapes, int8_shapes().size()) << to_word(isa);
   }
+}
+
+TEST(Int8Product, IsTheSameForOneAndTwoThreads) {
+  const Isa isa = effective_isa();
+  const int before = threads();
+  int compared = 0;
+  for (const LayerCase& shape : int8_shapes()) {
+    const LayerCase problem = int8_case(shape, int8_formats().front(), isa);
+    const RandomLayer made = random_layer(problem, 3);
+    Tensor found[2];
+    for (const int count : {1, 2}) {
+      set_threads(count);
+      Int8Product product(problem_of(problem));
+      load(problem, made, product);
+      found[count - 1] = Tensor(problem.destination, product.destination());
+      product.run(made.source, made.residual, found[count - 1]);
+    }
+    EXPECT_EQ(differences(found[0], found[1]), 0) << problem.name;
+    ++compared;
+  }
+  set_threads(before);
+  EXPECT_EQ(compared, 17);
+}
+
+TEST(Int8Product, TakesAResidualInPlaceAndANewRatio) {
+  Int8Format format;
+  for (const Int8Format& each : int8_formats()) {
+    if (std::string(each.name) == "u8 residual") format = each;
+  }
+  const LayerCase problem = int8_case(int8_shapes().front(), format, effective_isa());
+  RandomLayer made = random_layer(problem, 5);
+  Int8Product product(problem_of(problem));
+  load(problem, made, product);
+  for (const float ratio : {0.25F, 1.0F, 1.37F}) {
+    made.model.layers.front().residual_ratio = ratio;
+    product.set_residual(ratio, 0);
+    Tensor found = made.residual.clone();
+    product.run(made.source, found, found);
+    EXPECT_EQ(differences(by_reference(problem, made), found), 0) << ratio;
+  }
+}
+
+TEST(Int8Product, RefusesWhatDoesNotFit) {
+  const LayerCase problem = int8_case(int8_shapes().front(), int8_formats().front(), Isa::kAvx2);
+  Int8Product product(problem_of(problem));
+  EXPECT_ERROR(ShapeError, product.set_weights(Tensor(DType::kS8, Shape{64, 64, 1, 1})),
+               "int8 product", "[64, 64, 3, 3]", "[64, 64, 1, 1]");
+  Tensor out(DType::kU8, product.destination());
+  EXPECT_ERROR(ShapeError, product.run(Tensor(DType::kU8, Shape{1, 64, 9, 8}), {}, out),
+               "expected a source u8 [1, 64, 9, 7]");
+  Int8Problem wrong = problem_of(problem);
+  wrong.weight = Shape{64, 32, 3, 3};
+  EXPECT_ERROR(ShapeError, Int8Product(wrong), "groups 1");
 }
 
 }  // namespace

@@ -31,8 +31,9 @@ struct ChildResult {
 inline ChildResult run_capped(Isa isa, const std::string& filter) {
   std::array<char, 4096> path{};
   if (::readlink("/proc/self/exe", path.data(), path.size() - 1) <= 0) return {};
-  const std::string command = "BITLOOM_ISA=" + std::string(to_word(isa)) + " '" + path.data() +
-                              "' --gtest_filter='" + filter + "' 2>&1";
+  // Passive waits: children share the cores with other tests.
+  const std::string command = "OMP_WAIT_POLICY=passive BITLOOM_ISA=" + std::string(to_word(isa)) +
+                              " '" + path.data() + "' --gtest_filter='" + filter + "' 2>&1";
   FILE* pipe = ::popen(command.c_str(), "r");
   if (pipe == nullptr) return {};
   ChildResult result;
