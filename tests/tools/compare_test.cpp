@@ -1,0 +1,62 @@
+#include "compare.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "bitloom/core/error.h"
+#include "bitloom/io/whole_file.h"
+
+namespace bitloom::tools {
+namespace {
+
+TEST(PlanRuns, FloatOnceThenEveryMethodAtEveryWidth) {
+  trainers::Config config;
+  config.compare.bits = {"w8a8", "w2a4"};
+  std::vector<std::string> names;
+  const std::vector<PlannedRun> runs = plan_runs(config);
+  for (const PlannedRun& run : runs) names.push_back(run.name);
+  EXPECT_THAT(names, testing::ElementsAre("float", "ptq-static_w8a8", "ptq-static_w2a4", "qat_w8a8",
+                                          "qat_w2a4"));
+  EXPECT_EQ(runs[0].config.quant.method, "float");
+  EXPECT_EQ(runs[4].config.quant.method, "qat");
+  EXPECT_EQ(runs[4].config.quant.weight_bits, 2);
+  EXPECT_EQ(runs[4].config.quant.activation_bits, 4);
+  EXPECT_EQ(runs[4].title, "qat w2a4");
+}
+
+TEST(PlanRuns, FloatComesFirstEvenIfNotListed) {
+  trainers::Config config;
+  config.compare.methods = {"qat"};
+  config.compare.bits = {"w8a8"};
+  const std::vector<PlannedRun> runs = plan_runs(config);
+  ASSERT_EQ(runs.size(), 2U);
+  EXPECT_EQ(runs[0].name, "float");
+  EXPECT_EQ(runs[1].name, "qat_w8a8");
+}
+
+TEST(PlanRuns, RefusesContradictionsBeforeAnythingIsTrained) {
+  trainers::Config config;
+  config.data.validation_images = 10;
+  EXPECT_THROW(plan_runs(config), ConfigError);
+}
+
+TEST(RunRecord, RoundTripsAndAbsentMeansEmpty) {
+  const std::filesystem::path folder = std::filesystem::path(testing::TempDir()) / "run_record";
+  std::filesystem::create_directories(folder);
+  std::filesystem::remove(folder / "run.json");
+  EXPECT_EQ(load_record(folder).config_hash, "");
+  save_record(folder, {.config_hash = "abc", .finished = true, .minutes = 0.1});
+  const RunRecord back = load_record(folder);
+  EXPECT_EQ(back.config_hash, "abc");
+  EXPECT_TRUE(back.finished);
+  EXPECT_EQ(back.minutes, 0.1);
+  for (const char* broken : {"", "[]", "{\"config_hash\": 3}", "{\"config_hash\": \"a\""}) {
+    io::write_whole_file(folder / "run.json", broken);
+    EXPECT_THROW(load_record(folder), FormatError) << broken;
+  }
+}
+
+}  // namespace
+}  // namespace bitloom::tools

@@ -1,0 +1,16 @@
+// What is baked into the program when it is built; see generated.cmake.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace bitloom::tools {
+
+/// "0.1.0".
+std::string version();
+/// Chart.js (MIT licence, its notice included), for report.html.
+std::string_view chart_library();
+/// report_page.html with its {{placeholders}}.
+std::string_view report_page();
+
+}  // namespace bitloom::tools

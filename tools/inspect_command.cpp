@@ -1,0 +1,167 @@
+// inspect: what a checkpoint, an exported model or a graph text holds.
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "bitloom/core/error.h"
+#include "bitloom/integer/model_archive.h"
+#include "bitloom/io/hdf5_archive.h"
+#include "bitloom/io/whole_file.h"
+#include "bitloom/layers/graph.h"
+#include "bitloom/models/networks.h"
+#include "bitloom/trainers/commands.h"
+#include "bitloom/trainers/config_keys.h"
+#include "command.h"
+#include "global_options.h"
+#include "model_file.h"
+#include "text_table.h"
+
+namespace bitloom::tools {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Least and largest value of an f32 tensor as "0.0012 .. 0.034"; "-" for others.
+std::string range_text(const Tensor& tensor) {
+  if (tensor.empty() || tensor.dtype() != DType::kF32 || tensor.elements() == 0) return "-";
+  const auto [low, high] =
+      std::minmax_element(tensor.span<float>().begin(), tensor.span<float>().end());
+  return *low == *high ? cat(*low) : cat(*low, " .. ", *high);
+}
+
+std::string output_text(const integer::TensorInfo& info) {
+  return info.dtype == DType::kF32 ? cat(info.name, " f32")
+                                   : cat(info.name, " ", to_word(info.dtype), " x ", info.scale);
+}
+
+void print_model(const Arguments& arguments, const ModelFile& file) {
+  const integer::Model& model = file.model;
+  say(arguments,
+      cat(file.path.string(), ": exported model, ", model.network, ", ", model.method, " ",
+          model.weights_label, ", profile ", model.profile.empty() ? "-" : model.profile, ", ",
+          bytes_text(file.size_bytes), ", config ", trainers::config_hash(file.config), "\n"));
+  TextTable table{
+      {"layer", "op", "mode", "W", "codes", "weight", "weight scales", "multipliers", "output"},
+      {}};
+  nlohmann::json layers = nlohmann::json::array();
+  for (const integer::Layer& layer : model.layers) {
+    const bool coded = layer.mode != integer::ComputeMode::kFloat && !layer.weight.empty();
+    const std::string codes =
+        coded ? cat(layer.weight_range.qmin, " .. ", layer.weight_range.qmax) : "-";
+    const integer::TensorInfo& output = model.tensors[static_cast<std::size_t>(layer.output)];
+    const std::string bits = layer.weight.empty() ? "-" : cat(layer.weight_bits);
+    table.rows.push_back(
+        {layer.name, std::string(to_word(layer.op)), std::string(to_word(layer.mode)), bits, codes,
+         layer.weight.empty() ? "-" : to_string(layer.weight.shape()),
+         range_text(layer.weight_scale), range_text(layer.multiplier), output_text(output)});
+    layers.push_back({{"name", layer.name},
+                      {"op", to_word(layer.op)},
+                      {"mode", to_word(layer.mode)},
+                      {"weight_bits", layer.weight.empty() ? nlohmann::json(nullptr)
+                                                           : nlohmann::json(layer.weight_bits)},
+                      {"elements", layer.weight.elements()}});
+  }
+  say(arguments, format_table(table));
+  nlohmann::json row = model_row(file, "");
+  row["layers"] = std::move(layers);
+  write_json_option(arguments, {row});
+}
+
+void print_checkpoint(const Arguments& arguments, const fs::path& path, const Archive& archive) {
+  const trainers::CheckpointSummary summary = trainers::summarize_checkpoint(path);
+  say(arguments,
+      cat(path.string(), ": checkpoint, ", summary.network, ", ", summary.method, ", profile ",
+          summary.profile.empty() ? "-" : summary.profile, ", epoch ", summary.epoch, ", step ",
+          summary.step, ", config ", trainers::config_hash(summary.config), "\n"));
+  TextTable table{{"tensor", "type", "shape", "range"}, {}};
+  for (const auto& [name, entry] : archive.tensors()) {
+    table.rows.push_back({name, std::string(to_word(entry.tensor.dtype())),
+                          to_string(entry.tensor.shape()), range_text(entry.tensor)});
+  }
+  say(arguments, format_table(table));
+  write_json_option(arguments, {{{"network", summary.network},
+                                 {"method", summary.method},
+                                 {"profile", summary.profile},
+                                 {"epoch", summary.epoch},
+                                 {"step", summary.step},
+                                 {"tensors", archive.tensors().size()},
+                                 {"config_hash", trainers::config_hash(summary.config)}}});
+}
+
+/// Shape that a built-in network is printed for: the data's, where the data set tells it cheaply.
+models::NetworkShape shape_of(const Arguments& arguments) {
+  const trainers::Config config = trainers::with_overrides(trainers::Config(), arguments.overrides);
+  models::NetworkShape shape;
+  shape.classes = config.data.classes;
+  if (config.data.reader == "synthetic") {
+    shape.channels = config.data.synthetic_channels;
+    shape.height = config.data.synthetic_height;
+    shape.width = config.data.synthetic_width;
+  }
+  return shape;
+}
+
+void print_graph(const Arguments& arguments, const layers::Graph& graph) {
+  if (arguments.has("text")) {
+    say(arguments, graph.to_text());
+  } else {
+    TextTable table{{"node", "op", "inputs", "attributes"}, {}};
+    for (const layers::Node& node : graph.nodes()) {
+      std::string inputs;
+      for (const std::string& input : node.inputs) inputs += (inputs.empty() ? "" : ", ") + input;
+      std::string attributes;
+      for (const auto& [key, value] : node.attributes)
+        attributes += cat(attributes.empty() ? "" : ", ", key, "=", value);
+      table.rows.push_back({node.name, node.op, inputs, attributes});
+    }
+    say(arguments, format_table(table));
+  }
+  write_json_option(arguments, {{{"nodes", graph.nodes().size()}, {"text", graph.to_text()}}});
+}
+
+/// HDF5 files begin with these bytes.
+bool is_hdf5(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  char magic[4] = {};
+  file.read(magic, sizeof magic);
+  return file && std::string_view(magic, sizeof magic) == "\x89HDF";
+}
+
+}  // namespace
+
+int run_inspect(const Arguments& arguments) {
+  const std::string network = arguments.value("network");
+  if (network.empty() == arguments.positional.empty()) {
+    throw ConfigError({"bitloom inspect", "a FILE or --network N",
+                       network.empty() ? "neither" : "both",
+                       "bitloom inspect --help shows examples"});
+  }
+  if (!network.empty()) {
+    print_graph(arguments, models::build_network(network, shape_of(arguments)));
+    return kExitDone;
+  }
+  const fs::path path = arguments.positional;
+  if (fs::exists(path) && !is_hdf5(path)) {
+    print_graph(arguments, layers::Graph::parse(io::read_whole_file(path, 1 << 20), path.string()));
+    return kExitDone;
+  }
+  const Archive archive = io::load_archive(path);
+  if (archive.schema_name() == "bitloom.model") {
+    const ModelFile file = load_model_file(path);
+    if (arguments.has("text")) {
+      print_graph(arguments, layers::Graph::parse(file.model.graph_text, path.string()));
+    } else {
+      print_model(arguments, file);
+    }
+  } else if (arguments.has("text")) {
+    print_graph(arguments, layers::Graph::parse(trainers::summarize_checkpoint(path).graph_text,
+                                                path.string()));
+  } else {
+    print_checkpoint(arguments, path, archive);
+  }
+  return kExitDone;
+}
+
+}  // namespace bitloom::tools

@@ -1,0 +1,87 @@
+#include "measure.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <limits>
+#include <sstream>
+
+#include "bitloom/core/random.h"
+
+namespace bitloom::tools {
+namespace {
+
+/// Random pixels in the model's input shape.
+Tensor random_images(const integer::Model& model, std::int64_t batch) {
+  Tensor images(DType::kU8, model.tensors.front().shape.with_batch(batch));
+  const RandomStream random(1, "bench");
+  const std::span<std::uint8_t> pixels = images.span<std::uint8_t>();
+  for (std::size_t i = 0; i < pixels.size(); ++i) {
+    pixels[i] = static_cast<std::uint8_t>(random.bits(i) & 0xFFU);
+  }
+  return images;
+}
+
+}  // namespace
+
+double quantile(std::vector<double> samples, double q) {
+  if (samples.empty()) return std::numeric_limits<double>::quiet_NaN();
+  std::sort(samples.begin(), samples.end());
+  const double position = q * static_cast<double>(samples.size() - 1);
+  const auto below = static_cast<std::size_t>(position);
+  const std::size_t above = std::min(below + 1, samples.size() - 1);
+  return samples[below] + (position - std::floor(position)) * (samples[above] - samples[below]);
+}
+
+std::vector<Latency> measure_latency(const std::vector<TimedModel>& models, std::int64_t batch,
+                                     std::int64_t runs) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<Tensor> images;
+  std::vector<Tensor> logits;
+  for (const TimedModel& timed : models) {
+    images.push_back(random_images(*timed.model, batch));
+    logits.emplace_back(DType::kF32, Shape{batch, timed.model->classes()});
+  }
+  const std::int64_t warm_up = std::max<std::int64_t>(3, runs / 10);
+  std::vector<std::vector<double>> samples_ms(models.size());
+  for (std::int64_t round = 0; round < warm_up + runs; ++round) {
+    for (std::size_t i = 0; i < models.size(); ++i) {
+      const Clock::time_point begin = Clock::now();
+      models[i].session->run(images[i], logits[i]);
+      const std::chrono::duration<double, std::milli> took = Clock::now() - begin;
+      if (round >= warm_up) samples_ms[i].push_back(took.count());
+    }
+  }
+  std::vector<Latency> latencies;
+  for (const std::vector<double>& samples : samples_ms) {
+    latencies.push_back({quantile(samples, 0.5), quantile(samples, 0.9)});
+  }
+  return latencies;
+}
+
+std::int64_t status_bytes(std::string_view status, std::string_view key) {
+  const std::size_t at = status.find(cat("\n", key, ":"));
+  if (at == std::string_view::npos) return 0;
+  std::string_view rest = status.substr(at + key.size() + 2);
+  rest.remove_prefix(std::min(rest.find_first_not_of(" \t"), rest.size()));
+  std::int64_t kilobytes = 0;
+  std::from_chars(rest.data(), rest.data() + rest.size(), kilobytes);
+  return kilobytes * 1024;
+}
+
+ProcessMemory process_memory() {
+  std::ifstream file("/proc/self/status");
+  std::ostringstream text;
+  text << "\n" << file.rdbuf();
+  const std::string status = text.str();
+  return {status_bytes(status, "VmRSS"), status_bytes(status, "VmHWM")};
+}
+
+std::int64_t startup_memory() {
+  static const std::int64_t bytes = process_memory().resident_bytes;
+  return bytes;
+}
+
+}  // namespace bitloom::tools

@@ -1,0 +1,123 @@
+#include "model_file.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "bitloom/core/cpu.h"
+#include "bitloom/core/error.h"
+#include "bitloom/core/parallel.h"
+#include "bitloom/integer/model_archive.h"
+#include "bitloom/io/hdf5_archive.h"
+#include "text_table.h"
+
+namespace bitloom::tools {
+namespace {
+
+constexpr int kFloatBits = 32;
+
+bool has_weights(const integer::Layer& layer) {
+  return layer.op == integer::LayerOp::kConv2d || layer.op == integer::LayerOp::kLinear;
+}
+
+/// What chose the scales: null for float.
+nlohmann::json quantizer_word(const std::string& method, const trainers::Config& config) {
+  if (method == "float") return nullptr;
+  return method == "qat" ? config.quant.quantizer : config.quant.observer;
+}
+
+nlohmann::json coarsest_levels(const integer::Model& model) {
+  int levels = 0;
+  for (const integer::Layer& layer : model.layers) {
+    if (!has_weights(layer) || layer.mode == integer::ComputeMode::kFloat) continue;
+    const int here = layer.weight_range.levels();
+    levels = levels == 0 ? here : std::min(levels, here);
+  }
+  return levels == 0 ? nlohmann::json(nullptr) : nlohmann::json(levels);
+}
+
+}  // namespace
+
+ModelFile load_model_file(const std::filesystem::path& path) {
+  ModelFile file;
+  file.path = path;
+  file.model = integer::model_from_archive(io::load_archive(path));
+  file.config = trainers::config_from_ini(file.model.config_text, path.string() + " (config)");
+  file.size_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  return file;
+}
+
+void require_profile(const ModelFile& file, const std::string& profile) {
+  if (profile.empty() || profile == file.model.profile) return;
+  throw ConfigError(
+      {"--profile",
+       cat("'", file.model.profile, "', which ", file.path.string(), " was exported for"),
+       cat("'", profile, "'"), "export the checkpoint again with --profile"});
+}
+
+bool is_static(const integer::Model& model) {
+  return std::all_of(model.layers.begin(), model.layers.end(), [](const integer::Layer& layer) {
+    return !has_weights(layer) || layer.mode == integer::ComputeMode::kStatic;
+  });
+}
+
+nlohmann::json model_row(const ModelFile& file, const std::string& backend) {
+  const trainers::Config& config = file.config;
+  const std::string& method = file.model.method;
+  const bool quantized = method != "float";
+  nlohmann::json row;
+  row["network"] = file.model.network;
+  row["method"] = method;
+  row["quantizer"] = quantizer_word(method, config);
+  row["weight_bits"] = quantized ? config.quant.weight_bits : kFloatBits;
+  row["activation_bits"] = quantized ? config.quant.activation_bits : kFloatBits;
+  row["first_last_bits"] = quantized ? config.quant.first_last_bits : kFloatBits;
+  row["levels"] = coarsest_levels(file.model);
+  row["profile"] =
+      file.model.profile.empty() ? nlohmann::json(nullptr) : nlohmann::json(file.model.profile);
+  row["backend"] = backend;
+  row["isa"] = to_word(effective_isa());
+  row["forward"] = method == "qat" ? config.quant.forward : "float";
+  row["threads"] = threads();
+  row["size_bytes"] = file.size_bytes;
+  row["epochs"] = method.starts_with("ptq-") ? 0 : config.train.epochs;
+  row["seed"] = config.seed;
+  row["commit"] = build_commit();
+  row["config_hash"] = trainers::config_hash(config);
+  row["device"] = cpu_name();
+  for (const char* measured : {"batch", "top1", "latency_ms_p50", "latency_ms_p90",
+                               "peak_memory_bytes", "sqnr_db", "parity_identical"}) {
+    row[measured] = nullptr;
+  }
+  return row;
+}
+
+std::string plan_table(const std::vector<backends::PlanRow>& plan) {
+  TextTable table{{"layer", "op", "mode", "W", "A", "implementation", "isa", "declined"}, {}};
+  for (const backends::PlanRow& row : plan) {
+    table.rows.push_back({row.layer, row.op, row.mode, cat(row.weight_bits),
+                          cat(row.activation_bits), row.implementation, row.isa,
+                          row.declined.empty() ? "-" : row.declined});
+  }
+  return format_table(table);
+}
+
+nlohmann::json plan_json(const std::vector<backends::PlanRow>& plan) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const backends::PlanRow& row : plan) {
+    rows.push_back({{"layer", row.layer},
+                    {"op", row.op},
+                    {"mode", row.mode},
+                    {"weight_bits", row.weight_bits},
+                    {"activation_bits", row.activation_bits},
+                    {"implementation", row.implementation},
+                    {"isa", row.isa},
+                    {"declined", row.declined}});
+  }
+  return rows;
+}
+
+nlohmann::json number_or_null(double value) {
+  return std::isfinite(value) ? nlohmann::json(value) : nlohmann::json(nullptr);
+}
+
+}  // namespace bitloom::tools

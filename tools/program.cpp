@@ -1,0 +1,211 @@
+#include <iostream>
+
+#include "bitloom/core/cpu.h"
+#include "bitloom/core/error.h"
+#include "bitloom/core/log.h"
+#include "bitloom/integer/profile.h"
+#include "bitloom/kernels/onednn.h"
+#include "bitloom/trainers/config_keys.h"
+#include "command.h"
+#include "embedded.h"
+#include "global_options.h"
+#include "measure.h"
+#include "model_file.h"
+#include "text_table.h"
+
+namespace bitloom::tools {
+namespace {
+
+std::vector<Command> make_commands() {
+  const OptionSpec backend{"backend", "B", "what runs the model: onednn (default), reference"};
+  const OptionSpec fallback{"fallback", "reference",
+                            "let the reference run what the backend cannot"};
+  const std::vector<std::string> every = {"", "data", "model", "train", "quant", "compare"};
+  return {
+      {"train",
+       "--config F --out DIR [--init CKPT] [--resume DIR]",
+       "train a network, in float or with fake quantization",
+       "Writes DIR/checkpoint.h5, DIR/config.cfg and one JSON row an epoch to DIR/epochs.jsonl.\n"
+       "Ctrl-C saves and exits with 130; --resume DIR then continues bit for bit, with the\n"
+       "configuration of its checkpoint.\n"
+       "Example: bitloom train --config trainers/configs/fashion_lenet5.cfg --out runs/float\n"
+       "         bitloom train --config trainers/configs/fashion_lenet5.cfg --out runs/w4a4\n"
+       "           --init runs/float/checkpoint.h5 --quant.method=qat --quant.weight_bits=4\n",
+       "",
+       {{"config", "F", "INI file; see the keys below"},
+        {"out", "DIR", "folder of the run"},
+        {"init", "CKPT", "checkpoint whose weights start the run"},
+        {"resume", "DIR", "folder of a run to continue"}},
+       every,
+       run_train},
+      {"quantize",
+       "--checkpoint F --method ptq-static --out CKPT",
+       "quantize a float checkpoint after training",
+       "Calibrates on the validation split that the checkpoint's [data] names.\n"
+       "Example: bitloom quantize --checkpoint runs/float/checkpoint.h5 --method ptq-static\n"
+       "           --quant.weight_bits=4 --out runs/ptq.h5\n",
+       "",
+       {{"checkpoint", "F", "a float checkpoint", true},
+        {"method", "M", "ptq-static", true},
+        {"out", "CKPT", "file to write", true}},
+       {"", "data.path", "quant"},
+       run_quantize},
+      {"export",
+       "--checkpoint F --out MODEL.h5 [--profile P]",
+       "turn a checkpoint into a model that backends run",
+       "The profile is the checkpoint's unless --profile names another one.\n"
+       "Example: bitloom export --checkpoint runs/w4a4/checkpoint.h5 --out runs/w4a4.model.h5\n",
+       "",
+       {{"checkpoint", "F", "of train or quantize", true},
+        {"profile", "P", "number formats of the device: int8, int8-reduced"},
+        {"out", "MODEL.h5", "file to write", true}},
+       {""},
+       run_export},
+      {"eval",
+       "--model FILE [--backend B] [--data.path DIR] [--logits FILE.h5] [--parity]",
+       "accuracy of an exported model on its test images",
+       "The data set is the one of the model's stored [data]; --data.path moves its folder.\n"
+       "--parity compares every logit with the reference executor's, bit for bit; exit code 1 if "
+       "a\n"
+       "static model differs.\n"
+       "Example: bitloom eval --model runs/w4a4.model.h5 --backend onednn --parity\n",
+       "",
+       {{"model", "FILE", "exported model", true},
+        backend,
+        {"batch", "N", "images in a run; default 100"},
+        {"logits", "FILE.h5", "write dataset logits, f32 [N, classes]"},
+        {"parity", "", "compare with the reference executor"},
+        fallback},
+       {"", "data"},
+       run_eval},
+      {"bench",
+       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N]",
+       "latency and memory of exported models, side by side",
+       "Several models run in turns, so that they are compared under the same conditions. Peak\n"
+       "memory is measured above start-up, each model in a process of its own.\n"
+       "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n",
+       "",
+       {{"model", "FILE[,FILE]", "exported models", true},
+        backend,
+        {"batch", "N", "images in a run; default 1"},
+        {"runs", "N", "timed runs of each model; default 200"},
+        fallback},
+       {""},
+       run_bench},
+      {"compare",
+       "--config F --out DIR [--reuse]",
+       "float, PTQ and QAT in one honest table",
+       "Trains float once, then every method of [compare] at every width; exports, evaluates and\n"
+       "times each. Writes DIR/rows.jsonl and DIR/report.html.\n"
+       "Example: bitloom compare --config trainers/configs/fashion_lenet5.cfg --out runs/demo\n",
+       "",
+       {{"config", "F", "INI file; see the keys below", true},
+        {"out", "DIR", "folder of the comparison", true},
+        {"reuse", "", "take what a run with the same configuration has finished in DIR"}},
+       every,
+       run_compare},
+      {"inspect",
+       "FILE | --network N --text",
+       "what a checkpoint, a model or a graph holds",
+       "FILE is a checkpoint, an exported model or a graph text (.net).\n"
+       "Example: bitloom inspect runs/w4a4.model.h5\n"
+       "         bitloom inspect --network resnet8 --text\n",
+       "FILE",
+       {{"network", "N", "a built-in network instead of a file"},
+        {"text", "", "print the graph text"}},
+       {"", "data"},
+       run_inspect},
+  };
+}
+
+TextTable option_table(const std::vector<OptionSpec>& options) {
+  TextTable table{{"option", "meaning"}, {}};
+  for (const OptionSpec& option : options) {
+    table.rows.push_back({cat("--", option.name, option.value.empty() ? "" : " ", option.value),
+                          cat(option.help, option.required ? " (required)" : "")});
+  }
+  return table;
+}
+
+void print_version() {
+  const Isa isa = effective_isa();
+  std::cout << "bitloom " << version() << " (" << build_commit() << ")\n"
+            << "oneDNN " << kernels::onednn_version() << "\n"
+            << "CPU " << cpu_name() << ", " << to_word(isa) << "\n"
+            << "default profile " << integer::default_profile(isa).name << "\n";
+}
+
+}  // namespace
+
+const std::vector<Command>& command_table() {
+  static const std::vector<Command> commands = make_commands();
+  return commands;
+}
+
+std::string general_help() {
+  std::string text =
+      "bitloom trains convolutional networks for few bits and runs them as integer models.\n\n"
+      "usage: bitloom COMMAND [--option VALUE]... [--section.key=VALUE]...\n\n";
+  TextTable table{{"command", "what it does"}, {}};
+  for (const Command& command : command_table()) {
+    table.rows.push_back({command.name, command.summary});
+  }
+  text += format_table(table);
+  text +=
+      "\nEvery command: --threads=N --isa=WORD --quiet --json FILE --help\n"
+      "bitloom COMMAND --help shows options, keys and an example; bitloom --version the build.\n"
+      "Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted.\n";
+  return text;
+}
+
+std::string command_help(const Command& command) {
+  std::vector<OptionSpec> options = command.options;
+  options.insert(options.end(), global_options().begin(), global_options().end());
+  std::string text =
+      cat("bitloom ", command.name, ": ", command.summary, "\n\nusage: bitloom ", command.name, " ",
+          command.usage, "\n\n", command.details, "\n", format_table(option_table(options)));
+  TextTable keys{{"key", "default", "range", "meaning"}, {}};
+  for (const trainers::KeyHelp& key : trainers::config_keys()) {
+    if (!reads_key(command, key.name)) continue;
+    keys.rows.push_back(
+        {cat("--", key.name), key.fallback.empty() ? "-" : key.fallback, key.range, key.help});
+  }
+  return cat(text,
+             "\nConfiguration keys (--key=VALUE beats the file, the file beats the default):\n",
+             format_table(keys));
+}
+
+int run_program(const std::vector<std::string>& words) {
+  static_cast<void>(startup_memory());
+  if (words.empty()) {
+    std::cerr << general_help();
+    return kExitBadInput;
+  }
+  if (words.front() == "--help" || words.front() == "help") {
+    std::cout << general_help();
+    return kExitDone;
+  }
+  if (words.front() == "--version") {
+    print_version();
+    return kExitDone;
+  }
+  std::vector<std::string> names;
+  for (const Command& command : command_table()) {
+    names.push_back(command.name);
+    if (command.name != words.front()) continue;
+    const Arguments arguments = parse_arguments(command, {words.begin() + 1, words.end()});
+    if (arguments.has("help")) {
+      std::cout << command_help(command);
+      return kExitDone;
+    }
+    require_options(command, arguments);
+    set_quiet(arguments.has("quiet"));
+    return command.run(arguments);
+  }
+  const std::string near = trainers::nearest_word(words.front(), names);
+  throw ConfigError(
+      {"bitloom", "a command", cat("'", words.front(), "'"),
+       near.empty() ? "bitloom --help lists them" : cat("did you mean '", near, "'?")});
+}
+
+}  // namespace bitloom::tools

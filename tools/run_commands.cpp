@@ -1,0 +1,148 @@
+// eval and bench: exported models on a backend.
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "bitloom/core/error.h"
+#include "bitloom/core/parallel.h"
+#include "bitloom/io/hdf5_archive.h"
+#include "bitloom/trainers/config_keys.h"
+#include "child_process.h"
+#include "child_rows.h"
+#include "command.h"
+#include "evaluate.h"
+#include "global_options.h"
+#include "measure.h"
+#include "model_file.h"
+#include "text_table.h"
+
+namespace bitloom::tools {
+namespace {
+
+constexpr std::int64_t kMostBatch = 65'536;
+
+std::string backend_option(const Arguments& arguments) {
+  const std::string backend = arguments.value("backend", "onednn");
+  const std::vector<std::string> names = backends::backend_names();
+  if (std::find(names.begin(), names.end(), backend) != names.end()) return backend;
+  std::string known;
+  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
+  throw ConfigError({"--backend", "one of " + known, cat("'", backend, "'"), ""});
+}
+
+bool fallback_option(const Arguments& arguments) {
+  const std::string word = arguments.value("fallback", "reference");
+  if (word != "reference") throw ConfigError({"--fallback", "reference", cat("'", word, "'"), ""});
+  return arguments.has("fallback");
+}
+
+void save_logits(const std::filesystem::path& path, const Evaluation& evaluation) {
+  Archive archive("bitloom.logits", 1);
+  archive.put("logits", evaluation.logits.clone(), "NC", "1");
+  io::save_archive(path, archive);
+}
+
+/// Peak memory of one model alone: the highest use of a process that loads, plans and runs it,
+/// above what the process used when it started.
+nlohmann::json peak_memory_in_child(const Arguments& arguments, const std::string& model) {
+  std::vector<std::string> words = {"bench",
+                                    "--model",
+                                    model,
+                                    "--runs",
+                                    "10",
+                                    "--backend",
+                                    backend_option(arguments),
+                                    "--batch",
+                                    arguments.value("batch", "1"),
+                                    cat("--threads=", threads())};
+  if (fallback_option(arguments)) words.insert(words.end(), {"--fallback", "reference"});
+  const std::string isa = arguments.override_value("isa");
+  if (!isa.empty()) words.push_back("--isa=" + isa);
+  return run_for_rows(own_program(), words).rows.at(0).at("peak_memory_bytes");
+}
+
+}  // namespace
+
+int run_eval(const Arguments& arguments) {
+  const ModelFile file = load_model_file(arguments.value("model"));
+  require_profile(file, arguments.override_value("profile"));
+  const trainers::Config config = trainers::with_overrides(file.config, arguments.overrides);
+  prepare_machine(arguments);
+  const EvaluateOptions options{.backend = backend_option(arguments),
+                                .batch = arguments.integer("batch", 1, kMostBatch, 100),
+                                .parity = arguments.has("parity") && is_static(file.model),
+                                .fallback_to_reference = fallback_option(arguments)};
+  const Evaluation evaluation = evaluate(file.model, datasets::load_test_set(config.data), options);
+  if (arguments.has("logits")) save_logits(arguments.value("logits"), evaluation);
+
+  nlohmann::json row = model_row(file, options.backend);
+  row["batch"] = options.batch;
+  row["images"] = evaluation.images;
+  row["top1"] = evaluation.top1;
+  if (evaluation.parity) row["parity_identical"] = *evaluation.parity;
+  row["plan"] = plan_json(evaluation.plan);
+  write_json_option(arguments, {row});
+  say(arguments, plan_table(evaluation.plan));
+  say(arguments, cat("top-1 ", fixed(evaluation.top1, 2), " % of ", evaluation.images,
+                     " images on ", options.backend, "\n"));
+  if (!arguments.has("parity")) return kExitDone;
+  if (!evaluation.parity) {
+    say(arguments, "parity: none; float sums have no single right bit pattern\n");
+    return kExitDone;
+  }
+  say(arguments, cat("parity: ", fixed(100.0 * *evaluation.parity, 2),
+                     " % of the images have the reference's logits bit for bit\n"));
+  return *evaluation.parity < 1.0 ? kExitCheckFailed : kExitDone;
+}
+
+int run_bench(const Arguments& arguments) {
+  prepare_machine(arguments);
+  const std::string backend = backend_option(arguments);
+  const std::int64_t batch = arguments.integer("batch", 1, kMostBatch, 1);
+  const std::int64_t runs = arguments.integer("runs", 1, 1'000'000, 200);
+  const std::vector<std::string> paths = split_files(arguments.options.at("model"));
+  if (paths.empty()) throw ConfigError({"--model", "at least one file", "none", ""});
+
+  std::vector<ModelFile> files;
+  for (const std::string& path : paths) {
+    files.push_back(load_model_file(path));
+    require_profile(files.back(), arguments.override_value("profile"));
+  }
+  std::vector<backends::Session> sessions;
+  for (const ModelFile& file : files) {
+    sessions.emplace_back(
+        file.model, backends::SessionOptions{.backend = backend,
+                                             .batch = batch,
+                                             .fallback_to_reference = fallback_option(arguments)});
+  }
+  std::vector<TimedModel> timed;
+  for (std::size_t i = 0; i < files.size(); ++i) timed.push_back({&files[i].model, &sessions[i]});
+  const std::vector<Latency> latencies = measure_latency(timed, batch, runs);
+
+  std::vector<nlohmann::json> rows;
+  TextTable table{{"model", "method", "bits", "p50 ms", "p90 ms", "size", "peak memory"}, {}};
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const nlohmann::json peak = files.size() == 1
+                                    ? nlohmann::json(process_memory().peak_bytes - startup_memory())
+                                    : peak_memory_in_child(arguments, paths[i]);
+    nlohmann::json row = model_row(files[i], backend);
+    row["model"] = paths[i];
+    row["batch"] = batch;
+    row["runs"] = runs;
+    row["latency_ms_p50"] = number_or_null(latencies[i].p50_ms);
+    row["latency_ms_p90"] = number_or_null(latencies[i].p90_ms);
+    row["peak_memory_bytes"] = peak;
+    row["plan"] = plan_json(sessions[i].plan());
+    say(arguments, cat(paths[i], "\n", plan_table(sessions[i].plan()), "\n"));
+    table.rows.push_back({paths[i], files[i].model.method, files[i].model.weights_label,
+                          fixed(latencies[i].p50_ms, 4), fixed(latencies[i].p90_ms, 4),
+                          bytes_text(files[i].size_bytes), bytes_text(peak.get<std::int64_t>())});
+    rows.push_back(std::move(row));
+  }
+  say(arguments, format_table(table));
+  say(arguments, cat(runs, " runs each, in turns, ", backend, ", batch ", batch, ", ", threads(),
+                     " threads\n"));
+  write_json_option(arguments, rows);
+  return kExitDone;
+}
+
+}  // namespace bitloom::tools
