@@ -162,22 +162,28 @@ MinMax MinMaxPiece(const float* x, std::int64_t count) {
   const Floats d;
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   MinMax result{x[0], x[0]};
+  float poison = 0.0F;  // x * 0 is NaN where x is NaN or infinite
   std::int64_t i = 0;
   if (count >= step) {
     auto low = hn::LoadU(d, x);
     auto high = low;
+    auto bad = hn::Mul(low, hn::Zero(d));
     for (i = step; i + step <= count; i += step) {
       const auto v = hn::LoadU(d, x + i);
       low = hn::Min(low, v);
       high = hn::Max(high, v);
+      bad = hn::Add(bad, hn::Mul(v, hn::Zero(d)));
     }
     result = {hn::GetLane(hn::MinOfLanes(d, low)), hn::GetLane(hn::MaxOfLanes(d, high))};
+    poison = hn::GetLane(hn::SumOfLanes(d, bad));
   }
   for (; i < count; ++i) {
     result.min = std::min(result.min, x[i]);
     result.max = std::max(result.max, x[i]);
+    poison += x[i] * 0.0F;
   }
-  return result;
+  // poison is 0 or NaN, so it leaves finite ends as they are.
+  return {result.min + poison, result.max + poison};
 }
 
 }  // namespace bitloom::kernels::HWY_NAMESPACE
@@ -284,11 +290,13 @@ MinMax min_max(const float* x, std::int64_t count) noexcept {
         HWY_DYNAMIC_DISPATCH(MinMaxPiece)(x + begin, end - begin);
   });
   MinMax result = parts[0];
+  float poison = 0.0F;
   for (const MinMax& part : parts) {
     result.min = std::min(result.min, part.min);
     result.max = std::max(result.max, part.max);
+    poison += part.min * 0.0F;
   }
-  return result;
+  return {result.min + poison, result.max + poison};
 }
 
 }  // namespace bitloom::kernels

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "bitloom/kernels/fake_quant.h"
 
@@ -71,6 +72,9 @@ void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& r
 }
 
 MinMax min_max(const float* x, std::int64_t count) noexcept {
+  if (!std::all_of(x, x + count, [](float value) { return std::isfinite(value); })) {
+    return {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
+  }
   const auto [low, high] = std::minmax_element(x, x + count);
   return {*low, *high};
 }

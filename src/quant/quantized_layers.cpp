@@ -41,7 +41,7 @@ kernels::Int8Problem int8_problem(const LayerContext& context) {
                                  "use conv2d or linear, or let the pass choose"});
     }
   }
-  const bool biased = context.node.integer("bias", is_linear(context) ? 1 : 0) != 0;
+  const bool biased = context.node.integer("bias", 0) != 0;
   return {.source = source_shape(context),
           .source_dtype = context.inputs[0].dtype,
           .source_zero_point = context.inputs[0].format.zero_point != 0,

@@ -33,7 +33,7 @@ struct Case {
 
 std::vector<Case> cases() {
   std::vector<Case> all;
-  for (const std::int64_t cols : {0, 1, 63, 64, 65, 70001}) {
+  for (const std::int64_t cols : {0, 1, 63, 64, 65, 33001}) {
     all.push_back({1, cols, false, unsigned_format(8)});
     all.push_back({1, cols, false, unsigned_format(4)});
     all.push_back({1, cols, false, unsigned_format(8, 128)});
@@ -115,19 +115,29 @@ void expect_matches_reference(const Case& c, std::size_t misalign) {
   fake_quantize_backward(px, pdy, rows, dx.data(), ds.data());
   reference::fake_quantize_backward(px, pdy, rows, dx_ref.data(), ds_ref.data());
   EXPECT_EQ(dx, dx_ref);
+  // f32 sums of at most 4096 / lanes terms: error below 1e-6 of the sum of magnitudes.
+  double magnitude = 0.0;
+  for (std::size_t i = 0; i < count; ++i) {
+    magnitude += std::abs(static_cast<double>(pdy[i])) * (c.per_row ? 4.0 : 255.0);
+  }
   for (std::size_t row = 0; row < ds.size(); ++row) {
-    // f32 sums of at most 4096 / lanes terms: error below 1e-4 of the sum of magnitudes.
-    double magnitude = 0.0;
-    for (std::size_t i = 0; i < count; ++i) {
-      magnitude += std::abs(static_cast<double>(pdy[i])) * (c.per_row ? 4.0 : 255.0);
-    }
     EXPECT_NEAR(ds[row], ds_ref[row], 1e-6 * magnitude + 1e-12);
   }
   if (count > 0) {
-    const MinMax range = min_max(px, static_cast<std::int64_t>(count));
-    const MinMax range_ref = reference::min_max(px, static_cast<std::int64_t>(count));
+    const auto size = static_cast<std::int64_t>(count);
+    const MinMax range = min_max(pdy, size);
+    const MinMax range_ref = reference::min_max(pdy, size);
     EXPECT_EQ(range.min, range_ref.min);
     EXPECT_EQ(range.max, range_ref.max);
+    // Wherever it stands, a value that is not finite shows.
+    for (const float bad : {kInfinity, -kInfinity, std::nanf("")}) {
+      const std::size_t place = misalign + (count * 2) / 3;
+      const float kept = dy[place];
+      dy[place] = bad;
+      EXPECT_TRUE(std::isnan(min_max(pdy, size).min)) << bad;
+      EXPECT_TRUE(std::isnan(reference::min_max(pdy, size).max)) << bad;
+      dy[place] = kept;
+    }
   }
 }
 

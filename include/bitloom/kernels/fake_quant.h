@@ -40,7 +40,7 @@ void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept;
 void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
                             float* dscale) noexcept;
 
-/// Least and greatest element. @pre count > 0. NaN elements may or may not be seen.
+/// Least and greatest element; both NaN if any element is NaN or infinite. @pre count > 0.
 struct MinMax {
   float min = 0.0F;
   float max = 0.0F;

@@ -1,0 +1,207 @@
+// A network whose forward pass runs on integers against the same network simulated in float.
+#include "bitloom/quant/quantized_layers.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "bitloom/core/random.h"
+#include "bitloom/layers/network.h"
+#include "bitloom/quant/calibrate.h"
+#include "bitloom/quant/passes.h"
+
+namespace bitloom::quant {
+namespace {
+
+using layers::Graph;
+using layers::Network;
+using layers::ParameterStore;
+using layers::Phase;
+
+constexpr std::int64_t kBatch = 5;
+
+Graph residual_graph() {
+  return Graph::parse(R"(bitloom-graph 1
+input = input(shape=3x8x8)
+conv1.weight = parameter(shape=8x3x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+bn1 = batch_norm(conv1)
+relu1 = relu(bn1)
+pool1 = max_pool(relu1, kernel=2)
+conv2.weight = parameter(shape=16x8x3x3)
+conv2 = conv2d(pool1, conv2.weight, pad=1, stride=2)
+bn2 = batch_norm(conv2)
+down.weight = parameter(shape=16x8x1x1)
+down = conv2d(pool1, down.weight, stride=2)
+down.bn = batch_norm(down)
+add1 = add(bn2, down.bn)
+relu2 = relu(add1)
+gap = global_avg_pool(relu2)
+flatten = flatten(gap)
+fc.weight = parameter(shape=7x16)
+fc = linear(flatten, fc.weight, bias=1)
+)",
+                      "test");
+}
+
+Tensor random_images() {
+  Tensor images(DType::kF32, Shape{kBatch, 3, 8, 8});
+  const RandomStream random(11, "images");
+  for (std::int64_t i = 0; i < images.elements(); ++i) {
+    images.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
+  }
+  return images;
+}
+
+struct QatSetup {
+  explicit QatSetup(const std::string& quantizer, const std::string& profile = "int8",
+                    int bits = 8) {
+    const QuantOptions options{
+        .method = "qat", .quantizer = quantizer, .weight_bits = bits, .activation_bits = bits};
+    images = random_images();
+    const Network declared(residual_graph(), layers::float_layers(), store, {.batch = kBatch});
+    graph = insert_fake_quant(residual_graph(), options, integer::profile_named(profile), true);
+    graph = calibrate(
+        graph, store, [&](const auto& use) { use(images.view()); }, kBatch, ObserverKind::kMse);
+  }
+  ParameterStore store{7};
+  Tensor images;
+  Graph graph;
+};
+
+double largest(ConstTensorView tensor) {
+  double most = 0.0;
+  for (const float value : tensor.span<float>()) {
+    most = std::max(most, std::abs(static_cast<double>(value)));
+  }
+  return most;
+}
+
+void expect_close(ConstTensorView a, ConstTensorView b, double relative, const std::string& what) {
+  ASSERT_EQ(a.shape(), b.shape()) << what;
+  const double scale = largest(b);
+  for (std::int64_t i = 0; i < a.elements(); ++i) {
+    ASSERT_NEAR(a.data<float>()[i], b.data<float>()[i], relative * scale + 1e-12) << what << i;
+  }
+}
+
+// The first convolution has the same codes on both sides, so its outputs may differ by the
+// rounding of float sums alone.
+TEST(IntegerForward, FirstConvolutionEqualsTheSimulation) {
+  QatSetup setup("lsq");
+  Network integer(use_integer_forward(setup.graph), quantized_layers(), setup.store,
+                  {.batch = kBatch, .keep_all_tensors = true});
+  Network simulated(setup.graph, quantized_layers(), setup.store,
+                    {.batch = kBatch, .keep_all_tensors = true});
+  integer.forward(setup.images, Phase::kTrain);
+  simulated.forward(setup.images, Phase::kTrain);
+  EXPECT_EQ(integer.edge("input.q").dtype, DType::kS8);
+  expect_close(integer.tensor("conv1"), simulated.tensor("conv1"), 1e-5, "conv1 ");
+}
+
+// Codes may differ once in ten thousand (a sum that rounds to the other side of a tie), so
+// gradients agree closely, not exactly.
+TEST(IntegerForward, GradientsAgreeWithTheSimulation) {
+  for (const char* quantizer : {"lsq", "ema"}) {
+    SCOPED_TRACE(quantizer);
+    QatSetup setup(quantizer);
+    QatSetup twin(quantizer);
+    Network integer(use_integer_forward(setup.graph), quantized_layers(), setup.store,
+                    {.batch = kBatch});
+    Network simulated(twin.graph, quantized_layers(), twin.store, {.batch = kBatch});
+    Tensor gradient(DType::kF32, Shape{kBatch, 7});
+    for (std::int64_t i = 0; i < gradient.elements(); ++i) {
+      gradient.data<float>()[i] = 0.01F * static_cast<float>(i % 4 - 1);
+    }
+    const ConstTensorView a = integer.forward(setup.images, Phase::kTrain);
+    const ConstTensorView b = simulated.forward(twin.images, Phase::kTrain);
+    // The average pool rounds once on codes; in the simulation its ties may go the other way.
+    expect_close(a, b, 0.03, "logits ");
+    integer.backward(gradient);
+    simulated.backward(gradient);
+    int compared = 0;
+    for (const auto& [name, parameter] : setup.store.all()) {
+      if (!layers::is_trainable(parameter.role)) continue;
+      expect_close(parameter.gradient, twin.store.at(name).gradient, 0.05, name + " ");
+      EXPECT_GT(largest(parameter.gradient), 0.0) << name;
+      ++compared;
+    }
+    EXPECT_GE(compared, quantizer == std::string("lsq") ? 19 : 11);
+  }
+}
+
+TEST(IntegerForward, StepsRepeatBitForBit) {
+  QatSetup setup("lsq", "int8", 4);
+  Network network(use_integer_forward(setup.graph), quantized_layers(), setup.store,
+                  {.batch = kBatch});
+  Tensor gradient(DType::kF32, Shape{kBatch, 7});
+  gradient.data<float>()[3] = 1.0F;
+  const Tensor first = [&] {
+    const ConstTensorView logits = network.forward(setup.images, Phase::kTrain);
+    Tensor copied(DType::kF32, logits.shape());
+    copy(logits, copied);
+    return copied;
+  }();
+  network.backward(gradient);
+  const Tensor scale_gradient = setup.store.at("relu1.q.scale").gradient.clone();
+  const ConstTensorView again = network.forward(setup.images, Phase::kTrain);
+  network.backward(gradient);
+  EXPECT_EQ(std::memcmp(first.raw(), again.raw(), first.bytes()), 0);
+  EXPECT_EQ(setup.store.at("relu1.q.scale").gradient.data<float>()[0],
+            scale_gradient.data<float>()[0]);
+}
+
+TEST(FakeQuantLayer, RefusesACollapsedScale) {
+  QatSetup setup("lsq");
+  Network network(setup.graph, quantized_layers(), setup.store, {.batch = kBatch});
+  setup.store.at("relu1.q.scale").value.data<float>()[0] = -0.1F;
+  try {
+    network.forward(setup.images, Phase::kTrain);
+    FAIL() << "a negative scale was accepted";
+  } catch (const NumericError& error) {
+    EXPECT_NE(std::string(error.what()).find("relu1.q.scale"), std::string::npos) << error.what();
+  }
+}
+
+TEST(FakeQuantLayer, EmaFollowsTheRange) {
+  QatSetup setup("ema");
+  Network network(setup.graph, quantized_layers(), setup.store,
+                  {.batch = kBatch, .keep_all_tensors = true});
+  const float before = setup.store.at("input.q.range").value.data<float>()[1];
+  Tensor doubled = setup.images.clone();
+  for (float& value : doubled.span<float>()) value *= 2.0F;
+  network.forward(doubled, Phase::kTrain);
+  const float after = setup.store.at("input.q.range").value.data<float>()[1];
+  EXPECT_NEAR(after, 0.99F * before + 0.01F * 2.0F * before, 1e-5F);
+  network.forward(doubled, Phase::kEvaluate);  // evaluation does not observe
+  EXPECT_EQ(setup.store.at("input.q.range").value.data<float>()[1], after);
+}
+
+TEST(Calibrate, RefusesAnEmptySetAndNotANumber) {
+  QatSetup setup("lsq");
+  EXPECT_THROW(calibrate(
+                   setup.graph, setup.store, [](const auto&) {}, kBatch, ObserverKind::kMinMax),
+               ConfigError);
+  setup.store.at("conv1.weight").value.data<float>()[0] = std::nanf("");
+  EXPECT_THROW(calibrate(
+                   setup.graph, setup.store, [&](const auto& use) { use(setup.images.view()); },
+                   kBatch, ObserverKind::kMinMax),
+               NumericError);
+}
+
+TEST(Calibrate, GivesADeadChannelAScaleItsNeighboursHave) {
+  QatSetup setup("lsq");
+  Tensor& weight = setup.store.at("conv1.weight").value;
+  for (std::int64_t i = 0; i < 27; ++i) weight.data<float>()[i] = 0.0F;
+  calibrate(
+      setup.graph, setup.store, [&](const auto& use) { use(setup.images.view()); }, kBatch,
+      ObserverKind::kMinMax);
+  const auto scale = setup.store.at("conv1.weight.q.scale").value.span<float>();
+  const float largest_scale = *std::max_element(scale.begin(), scale.end());
+  EXPECT_FLOAT_EQ(scale[0], largest_scale * 1e-3F);
+}
+
+}  // namespace
+}  // namespace bitloom::quant
