@@ -48,8 +48,10 @@ inline constexpr std::array<DType, 7> kDTypes{DType::kF32, DType::kF64, DType::k
 
 /// Logical [O, I, KH, KW] to the order in memory, (O, KH, KW, I); other ranks stay.
 inline std::vector<hsize_t> memory_dims(const Shape& shape) {
-  std::vector<hsize_t> dims;
-  for (int axis = 0; axis < shape.rank(); ++axis) dims.push_back(static_cast<hsize_t>(shape[axis]));
+  std::vector<hsize_t> dims(static_cast<std::size_t>(shape.rank()));
+  for (int axis = 0; axis < shape.rank(); ++axis) {
+    dims[static_cast<std::size_t>(axis)] = static_cast<hsize_t>(shape[axis]);
+  }
   if (dims.size() == 4) return {dims[0], dims[2], dims[3], dims[1]};
   return dims;
 }
