@@ -1,0 +1,48 @@
+// One f32 convolution or matrix product with fused bias, residual and ReLU, planned once, run many
+// times with the same weights.
+// Comes from: backends/onednn (layers of mode float and weight-only).
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/integer/model.h"
+
+namespace bitloom::kernels {
+
+/// Everything that decides the primitive. A linear layer has a weight of rank 2.
+struct FloatInferenceProblem {
+  Shape source;            ///< [N, C, H, W] or [N, I]
+  Shape weight;            ///< [O, C/groups, KH, KW] or [O, I]
+  integer::Window window;  ///< stride, pad and groups
+  bool relu = false;
+  bool residual = false;  ///< f32 of the destination's shape, added before the ReLU
+};
+
+/// y = conv(x, w) + b (+ r), ReLU. Sums run in oneDNN's order: equal to the reference up to
+/// rounding.
+class FloatInferenceProduct {
+ public:
+  /// @throws ShapeError if the shapes do not fit, BackendError if oneDNN has no implementation.
+  explicit FloatInferenceProduct(const FloatInferenceProblem& problem);
+  ~FloatInferenceProduct();
+  FloatInferenceProduct(FloatInferenceProduct&&) noexcept;
+  FloatInferenceProduct& operator=(FloatInferenceProduct&&) noexcept;
+
+  /// weight f32 (OHWI memory), bias f32 [O]. Once per model.
+  void set_weights(ConstTensorView weight, ConstTensorView bias);
+
+  /// `residual` is empty unless the problem has one; it may be the destination's memory.
+  void run(ConstTensorView source, ConstTensorView residual, TensorView destination);
+
+  std::string implementation() const;  ///< oneDNN's impl_info_str
+  Shape destination() const;
+  std::size_t memory_bytes() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace bitloom::kernels

@@ -1,0 +1,45 @@
+#include "backend.h"
+
+#include "bitloom/core/error.h"
+
+namespace bitloom::backends {
+
+const std::vector<Backend>& all_backends() {
+  static const std::vector<Backend> backends{
+      {.name = "onednn",
+       .implementations = {{"xnor", plan_xnor}, {"onednn", plan_onednn}},
+       .sums_pairs = true},
+      {.name = "reference", .implementations = {{"reference", plan_reference}}},
+      {.name = "xnor", .implementations = {{"xnor", plan_xnor}}},
+      {.name = "cudnn", .implementations = {{"cudnn", plan_cudnn}}}};
+  return backends;
+}
+
+const Backend& backend_named(std::string_view name) {
+  std::string known;
+  for (const Backend& backend : all_backends()) {
+    if (backend.name == name) return backend;
+    known += cat(known.empty() ? "" : ", ", backend.name);
+  }
+  throw ConfigError({.place = "backend",
+                     .expected = "one of " + known,
+                     .found = cat("'", name, "'"),
+                     .remedy = ""});
+}
+
+Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context) {
+  Choice choice;
+  for (const Implementation& implementation : implementations) {
+    PlanResult result = implementation.plan(context);
+    if (auto* runner = std::get_if<std::unique_ptr<LayerRunner>>(&result)) {
+      choice.runner = std::move(*runner);
+      return choice;
+    }
+    const std::string& reason = std::get<Declined>(result).reason;
+    if (reason.empty()) continue;
+    choice.declined += cat(choice.declined.empty() ? "" : "; ", implementation.name, ": ", reason);
+  }
+  return choice;
+}
+
+}  // namespace bitloom::backends

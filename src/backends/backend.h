@@ -1,0 +1,89 @@
+// A backend: an ordered list of implementations, each of which runs a layer or says why not.
+// Goes to: session.cpp.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "bitloom/core/cpu.h"
+#include "bitloom/integer/model.h"
+
+namespace bitloom::backends {
+
+/// One layer, planned for a batch. Runs allocate nothing.
+class LayerRunner {
+ public:
+  virtual ~LayerRunner() = default;
+  /// `inputs` follow layer.inputs; `scratch` has scratch_bytes(), 64-byte aligned.
+  virtual void run(std::span<const ConstTensorView> inputs, TensorView output,
+                   std::span<std::byte> scratch) = 0;
+  virtual std::string implementation() const = 0;
+  virtual std::size_t scratch_bytes() const { return 0; }
+  /// Packed weights and scratch of its own.
+  virtual std::size_t memory_bytes() const { return 0; }
+};
+
+/// Why an implementation does not take a layer; empty where it has nothing to do with its kind
+/// (a popcount product and a pool), which is not worth a word in the plan.
+struct Declined {
+  std::string reason;
+};
+
+using PlanResult = std::variant<std::unique_ptr<LayerRunner>, Declined>;
+
+/// What a plan is made for. Model and layer outlive the runner.
+struct LayerContext {
+  const integer::Model& model;
+  const integer::Layer& layer;
+  std::int64_t batch;
+  Isa isa;
+
+  const integer::TensorInfo& input(std::size_t i) const {
+    return model.tensors[static_cast<std::size_t>(layer.inputs[i])];
+  }
+  const integer::TensorInfo& output() const {
+    return model.tensors[static_cast<std::size_t>(layer.output)];
+  }
+  bool is_product() const {
+    return layer.op == integer::LayerOp::kConv2d || layer.op == integer::LayerOp::kLinear;
+  }
+};
+
+struct Implementation {
+  std::string_view name;
+  PlanResult (*plan)(const LayerContext& context);
+};
+
+struct Backend {
+  std::string_view name;
+  std::vector<Implementation> implementations;  ///< fastest first
+  bool sums_pairs = false;  ///< products on the CPU's own u8*s8 instructions: profiles matter
+};
+
+/// All backends, built or not.
+const std::vector<Backend>& all_backends();
+/// @throws ConfigError listing the known names.
+const Backend& backend_named(std::string_view name);
+
+/// First implementation that takes the layer, and what the ones before it said, "name: reason;
+/// ...".
+struct Choice {
+  std::unique_ptr<LayerRunner> runner;  ///< null if all declined
+  std::string declined;
+};
+
+Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context);
+
+/// The reference executor as an implementation; takes every layer.
+PlanResult plan_reference(const LayerContext& context);
+PlanResult plan_onednn(const LayerContext& context);
+PlanResult plan_xnor(const LayerContext& context);
+PlanResult plan_cudnn(const LayerContext& context);
+
+}  // namespace bitloom::backends

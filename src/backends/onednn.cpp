@@ -1,0 +1,184 @@
+// Layers on oneDNN: int8 and f32 products, max pooling; what oneDNN does not round as the reference
+// does (average of codes, stand-alone add) runs the reference's own loop.
+#include <algorithm>
+#include <limits>
+
+#include "backend.h"
+#include "bitloom/core/error.h"
+#include "bitloom/integer/reference.h"
+#include "bitloom/kernels/float_inference_product.h"
+#include "bitloom/kernels/int8_pool.h"
+#include "bitloom/kernels/int8_product.h"
+
+namespace bitloom::backends {
+namespace {
+
+ConstTensorView residual_of(std::span<const ConstTensorView> inputs) {
+  return inputs.size() == 2 ? inputs[1] : ConstTensorView();
+}
+
+class Int8Runner final : public LayerRunner {
+ public:
+  Int8Runner(const LayerContext& context, const kernels::Int8Problem& problem) : product_(problem) {
+    const integer::Layer& layer = context.layer;
+    product_.set_weights(layer.weight);
+    product_.set_scales(layer.multiplier, layer.bias);
+    if (problem.source_zero_point) {
+      product_.set_source_zero_point(context.input(0).format.zero_point);
+    }
+    if (problem.residual) {
+      product_.set_residual(layer.residual_ratio, context.input(1).format.zero_point);
+    }
+  }
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte>) override {
+    product_.run(inputs[0], residual_of(inputs), output);
+  }
+  std::string implementation() const override { return product_.implementation(); }
+  std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+
+ private:
+  kernels::Int8Product product_;
+};
+
+/// Weight-only layers hold their weights as reals here: it saves file size, not time.
+Tensor real_weights(const integer::Layer& layer) {
+  if (layer.weight.dtype() == DType::kF32) return layer.weight.clone();
+  Tensor weight(DType::kF32, layer.weight.shape());
+  const std::int64_t outputs = weight.shape().n();
+  const std::int64_t row = weight.elements() / outputs;
+  for (std::int64_t i = 0; i < weight.elements(); ++i) {
+    weight.data<float>()[i] = integer::dequantize(layer.weight.data<std::int8_t>()[i],
+                                                  layer.weight_scale.data<float>()[i / row], 0);
+  }
+  return weight;
+}
+
+class FloatRunner final : public LayerRunner {
+ public:
+  FloatRunner(const integer::Layer& layer, const kernels::FloatInferenceProblem& problem)
+      : product_(problem) {
+    product_.set_weights(real_weights(layer), layer.bias);
+  }
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte>) override {
+    product_.run(inputs[0], residual_of(inputs), output);
+  }
+  std::string implementation() const override { return product_.implementation(); }
+  std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+
+ private:
+  kernels::FloatInferenceProduct product_;
+};
+
+class MaxPoolRunner final : public LayerRunner {
+ public:
+  explicit MaxPoolRunner(kernels::Int8MaxPool pool) : pool_(std::move(pool)) {}
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte>) override {
+    pool_.run(inputs[0], output);
+  }
+  std::string implementation() const override { return pool_.implementation(); }
+  std::size_t memory_bytes() const override { return pool_.memory_bytes(); }
+
+ private:
+  kernels::Int8MaxPool pool_;
+};
+
+class OwnLoopRunner final : public LayerRunner {
+ public:
+  explicit OwnLoopRunner(const LayerContext& context)
+      : model_(context.model), layer_(context.layer) {}
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte> scratch) override {
+    integer::run_layer(model_, layer_, inputs, output, scratch);
+  }
+  std::string implementation() const override {
+    return cat("bitloom:", integer::to_word(layer_.op));
+  }
+
+ private:
+  const integer::Model& model_;
+  const integer::Layer& layer_;
+};
+
+/// Why this CPU would not sum the products exactly; "" where it does.
+std::string saturation(const LayerContext& context) {
+  if (has_exact_u8s8(context.isa)) return "";
+  const integer::AffineFormat& source = context.input(0).format;
+  const integer::CodeRange weights = context.layer.weight_range;
+  if (source.is_signed) {
+    return cat("signed activations lose a weight bit on ", to_word(context.isa));
+  }
+  const std::int32_t pair = 2 * source.range.qmax * std::max(-weights.qmin, weights.qmax);
+  if (pair <= std::numeric_limits<std::int16_t>::max()) return "";
+  return cat("pairs of products reach ", pair, ", beyond the 16 bits of ", to_word(context.isa));
+}
+
+PlanResult plan_int8(const LayerContext& context) {
+  const std::string reason = saturation(context);
+  if (!reason.empty()) return Declined{reason};
+  const integer::Layer& layer = context.layer;
+  const bool residual = layer.inputs.size() == 2;
+  return std::make_unique<Int8Runner>(
+      context,
+      kernels::Int8Problem{.source = context.input(0).shape.with_batch(context.batch),
+                           .source_dtype = context.input(0).dtype,
+                           .source_zero_point = context.input(0).format.zero_point != 0,
+                           .weight = layer.weight.shape(),
+                           .window = layer.window,
+                           .destination_dtype = context.output().dtype,
+                           .bias = true,
+                           .relu = layer.relu,
+                           .clip = context.output().format.range,
+                           .residual = residual,
+                           .residual_dtype = residual ? context.input(1).dtype : DType::kU8});
+}
+
+PlanResult plan_product(const LayerContext& context) {
+  const integer::Layer& layer = context.layer;
+  switch (layer.mode) {
+    case integer::ComputeMode::kStatic:
+      return plan_int8(context);
+    case integer::ComputeMode::kDynamic:
+      return Declined{"dynamic activations are not available yet"};
+    case integer::ComputeMode::kFloat:
+    case integer::ComputeMode::kWeightOnly:
+      break;
+  }
+  return std::make_unique<FloatRunner>(
+      layer,
+      kernels::FloatInferenceProblem{.source = context.input(0).shape.with_batch(context.batch),
+                                     .weight = layer.weight.shape(),
+                                     .window = layer.window,
+                                     .relu = layer.relu,
+                                     .residual = layer.inputs.size() == 2});
+}
+
+PlanResult plan_layer(const LayerContext& context) {
+  switch (context.layer.op) {
+    case integer::LayerOp::kConv2d:
+    case integer::LayerOp::kLinear:
+      return plan_product(context);
+    case integer::LayerOp::kMaxPool:
+      return std::make_unique<MaxPoolRunner>(
+          kernels::Int8MaxPool(context.input(0).shape.with_batch(context.batch),
+                               context.input(0).dtype, context.layer.window));
+    case integer::LayerOp::kGlobalAvgPool:
+    case integer::LayerOp::kAdd:
+      break;
+  }
+  return std::make_unique<OwnLoopRunner>(context);
+}
+
+}  // namespace
+
+PlanResult plan_onednn(const LayerContext& context) {
+  try {
+    return plan_layer(context);
+  } catch (const BackendError& error) {  // oneDNN's own "unimplemented" is a reason, not an error
+    return Declined{error.what()};
+  }
+}
+
+}  // namespace bitloom::backends

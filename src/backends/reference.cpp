@@ -1,0 +1,34 @@
+#include "bitloom/integer/reference.h"
+
+#include "backend.h"
+
+namespace bitloom::backends {
+namespace {
+
+class ReferenceRunner final : public LayerRunner {
+ public:
+  explicit ReferenceRunner(const LayerContext& context)
+      : model_(context.model),
+        layer_(context.layer),
+        scratch_bytes_(integer::scratch_bytes(context.model, context.layer, context.batch)) {}
+
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte> scratch) override {
+    integer::run_layer(model_, layer_, inputs, output, scratch);
+  }
+  std::string implementation() const override { return "reference"; }
+  std::size_t scratch_bytes() const override { return scratch_bytes_; }
+
+ private:
+  const integer::Model& model_;
+  const integer::Layer& layer_;
+  std::size_t scratch_bytes_;
+};
+
+}  // namespace
+
+PlanResult plan_reference(const LayerContext& context) {
+  return std::make_unique<ReferenceRunner>(context);
+}
+
+}  // namespace bitloom::backends

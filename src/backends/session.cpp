@@ -1,0 +1,238 @@
+#include "bitloom/backends/session.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend.h"
+#include "bitloom/core/arena.h"
+#include "bitloom/core/cpu.h"
+#include "bitloom/core/error.h"
+#include "bitloom/integer/profile.h"
+#include "bitloom/integer/reference.h"
+
+namespace bitloom::backends {
+namespace {
+
+/// @throws BackendError if the backend would compute the model's profile wrongly on this CPU.
+void check_profile(const integer::Model& model, const Backend& backend) {
+  if (model.profile.empty() || !backend.sums_pairs) return;
+  const std::string objection =
+      integer::profile_objection(integer::profile_named(model.profile), effective_isa());
+  if (objection.empty()) return;
+  throw BackendError(cat("backend ", backend.name, ": ", objection,
+                         "; export with --profile=int8-reduced or run with --backend=reference"));
+}
+
+PlanRow row_of(const LayerContext& context) {
+  return {
+      .layer = context.layer.name,
+      .op = std::string(integer::to_word(context.layer.op)),
+      .mode = std::string(integer::to_word(context.layer.mode)),
+      .weight_bits = context.layer.weight_bits,
+      .activation_bits = context.input(0).dtype == DType::kF32 ? 32 : context.input(0).format.bits,
+      .implementation = "",
+      .isa = std::string(to_word(context.isa)),
+      .declined = ""};
+}
+
+/// Which memory each tensor lies in, and when that memory must hold.
+struct BufferPlan {
+  std::vector<std::size_t> buffer_of;  ///< per tensor
+  std::vector<Lifetime> lifetimes;     ///< per buffer
+};
+
+/// Step 0 encodes the input, step i + 1 runs layer i. A residual that nobody reads later lends its
+/// memory to the output, so that oneDNN's sum finds it in place.
+BufferPlan plan_buffers(const integer::Model& model, std::int64_t batch) {
+  const int steps = static_cast<int>(model.layers.size());
+  std::vector<int> last_read(model.tensors.size(), 0);
+  for (int step = 1; step <= steps; ++step) {
+    for (const int input : model.layers[static_cast<std::size_t>(step - 1)].inputs) {
+      last_read[static_cast<std::size_t>(input)] = step;
+    }
+  }
+  const auto bytes = [&](std::size_t tensor) {
+    const integer::TensorInfo& info = model.tensors[tensor];
+    return static_cast<std::size_t>(info.shape.elements() * batch) * size_of(info.dtype);
+  };
+  BufferPlan plan{.buffer_of = std::vector<std::size_t>(model.tensors.size(), 0), .lifetimes = {}};
+  plan.lifetimes.push_back({bytes(0), 0, last_read[0]});
+  for (int step = 1; step <= steps; ++step) {
+    const integer::Layer& layer = model.layers[static_cast<std::size_t>(step - 1)];
+    const std::size_t output = static_cast<std::size_t>(layer.output);
+    const int last = std::max(step, last_read[output]);
+    if (layer.inputs.size() == 2) {
+      const std::size_t source = static_cast<std::size_t>(layer.inputs[0]);
+      const std::size_t residual = static_cast<std::size_t>(layer.inputs[1]);
+      if (last_read[residual] == step && bytes(residual) == bytes(output) &&
+          plan.buffer_of[source] != plan.buffer_of[residual]) {
+        plan.buffer_of[output] = plan.buffer_of[residual];
+        plan.lifetimes[plan.buffer_of[output]].last = last;
+        continue;
+      }
+    }
+    plan.buffer_of[output] = plan.lifetimes.size();
+    plan.lifetimes.push_back({bytes(output), step, last});
+  }
+  return plan;
+}
+
+/// Every tensor in memory of its own, for all steps.
+BufferPlan plan_separate_buffers(const integer::Model& model, std::int64_t batch) {
+  BufferPlan plan;
+  for (const integer::TensorInfo& info : model.tensors) {
+    plan.buffer_of.push_back(plan.lifetimes.size());
+    plan.lifetimes.push_back(
+        {static_cast<std::size_t>(info.shape.elements() * batch) * size_of(info.dtype), 0,
+         static_cast<int>(model.layers.size())});
+  }
+  return plan;
+}
+
+}  // namespace
+
+class Session::Impl {
+ public:
+  Impl(const integer::Model& model, const SessionOptions& options)
+      : model_(model), options_(options) {
+    if (options.batch < 1) {
+      throw ConfigError(
+          {.place = "batch", .expected = "1 or more", .found = cat(options.batch), .remedy = ""});
+    }
+    const Backend& backend = backend_named(options.backend);
+    check_profile(model, backend);
+    plan_layers(backend);
+    plan_memory();
+  }
+
+  void run(ConstTensorView images, TensorView logits);
+
+  const std::vector<PlanRow>& plan() const { return plan_; }
+
+  std::size_t memory_bytes() const {
+    std::size_t sum = arena_.bytes();
+    for (const Step& step : steps_) sum += step.runner->memory_bytes();
+    return sum;
+  }
+
+  ConstTensorView tensor(int index) const {
+    if (!options_.keep_all_tensors) return {};
+    return tensors_.at(static_cast<std::size_t>(index));
+  }
+
+ private:
+  struct Step {
+    std::unique_ptr<LayerRunner> runner;
+    std::vector<ConstTensorView> inputs;
+    TensorView output;
+  };
+
+  void plan_layers(const Backend& backend);
+  void plan_memory();
+
+  const integer::Model& model_;
+  SessionOptions options_;
+  std::vector<PlanRow> plan_;
+  std::vector<Step> steps_;
+  std::vector<TensorView> tensors_;
+  std::span<std::byte> scratch_;
+  Tensor arena_;
+};
+
+void Session::Impl::plan_layers(const Backend& backend) {
+  std::vector<Implementation> implementations = backend.implementations;
+  if (options_.fallback_to_reference && backend.name != "reference") {
+    implementations.push_back({"reference", plan_reference});
+  }
+  std::string refused;
+  for (const integer::Layer& layer : model_.layers) {
+    const LayerContext context{
+        .model = model_, .layer = layer, .batch = options_.batch, .isa = effective_isa()};
+    Choice choice = choose(implementations, context);
+    PlanRow row = row_of(context);
+    row.declined = choice.declined;
+    if (choice.runner == nullptr) {
+      const std::string reason =
+          choice.declined.empty() ? cat(backend.name, " does not run ", integer::to_word(layer.op))
+                                  : choice.declined;
+      refused += cat(refused.empty() ? "" : "\n  ", layer.name, ": ", reason);
+    } else {
+      row.implementation = choice.runner->implementation();
+      steps_.push_back({.runner = std::move(choice.runner), .inputs = {}, .output = {}});
+    }
+    plan_.push_back(std::move(row));
+  }
+  if (refused.empty()) return;
+  throw BackendError(cat("backend ", backend.name, " cannot run these layers:\n  ", refused,
+                         "\n  pass --fallback=reference to run them on the reference executor"));
+}
+
+void Session::Impl::plan_memory() {
+  BufferPlan buffers = options_.keep_all_tensors ? plan_separate_buffers(model_, options_.batch)
+                                                 : plan_buffers(model_, options_.batch);
+  const int steps = static_cast<int>(steps_.size());
+  std::size_t scratch_bytes = 0;
+  for (const Step& step : steps_) {
+    scratch_bytes = std::max(scratch_bytes, step.runner->scratch_bytes());
+  }
+  buffers.lifetimes.push_back({scratch_bytes, 0, steps});
+  const ArenaPlan arena = plan_arena(buffers.lifetimes);
+  arena_ = Tensor(DType::kU8, Shape{static_cast<std::int64_t>(arena.total)});
+  std::byte* base = static_cast<std::byte*>(arena_.raw());
+  scratch_ = {base + arena.offsets.back(), scratch_bytes};
+  for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
+    const integer::TensorInfo& info = model_.tensors[i];
+    tensors_.emplace_back(info.dtype, info.shape.with_batch(options_.batch),
+                          base + arena.offsets[buffers.buffer_of[i]]);
+  }
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const integer::Layer& layer = model_.layers[i];
+    for (const int input : layer.inputs) {
+      steps_[i].inputs.push_back(tensors_[static_cast<std::size_t>(input)]);
+    }
+    steps_[i].output = tensors_[static_cast<std::size_t>(layer.output)];
+  }
+}
+
+void Session::Impl::run(ConstTensorView images, TensorView logits) {
+  const TensorView& input = tensors_.front();
+  const std::int64_t count = images.shape().n();
+  if (images.dtype() != DType::kU8 || count < 1 || count > options_.batch ||
+      images.shape() != input.shape().with_batch(count)) {
+    throw ShapeError({.place = "session input",
+                      .expected = cat("u8 ", to_string(input.shape()), " or fewer images"),
+                      .found = cat(to_word(images.dtype()), " ", to_string(images.shape())),
+                      .remedy = ""});
+  }
+  const Shape wanted{count, model_.classes()};
+  if (logits.dtype() != DType::kF32 || logits.shape() != wanted) {
+    throw ShapeError({.place = "session logits",
+                      .expected = cat("f32 ", to_string(wanted)),
+                      .found = cat(to_word(logits.dtype()), " ", to_string(logits.shape())),
+                      .remedy = ""});
+  }
+  const TensorView used(input.dtype(), input.shape().with_batch(count), input.raw());
+  integer::encode_input(images, model_.input_table, used);
+  std::memset(static_cast<std::byte*>(input.raw()) + used.bytes(), 0, input.bytes() - used.bytes());
+  for (Step& step : steps_) step.runner->run(step.inputs, step.output, scratch_);
+  std::memcpy(logits.raw(), tensors_.back().raw(), logits.bytes());
+}
+
+Session::Session(const integer::Model& model, const SessionOptions& options)
+    : impl_(std::make_unique<Impl>(model, options)) {}
+Session::~Session() = default;
+Session::Session(Session&&) noexcept = default;
+Session& Session::operator=(Session&&) noexcept = default;
+
+void Session::run(ConstTensorView images_u8, TensorView logits) { impl_->run(images_u8, logits); }
+const std::vector<PlanRow>& Session::plan() const { return impl_->plan(); }
+std::size_t Session::memory_bytes() const { return impl_->memory_bytes(); }
+ConstTensorView Session::tensor(int index) const { return impl_->tensor(index); }
+
+std::vector<std::string> backend_names() {
+  std::vector<std::string> names;
+  for (const Backend& backend : all_backends()) names.emplace_back(backend.name);
+  return names;
+}
+
+}  // namespace bitloom::backends

@@ -1,0 +1,13 @@
+// Binary and ternary layers on popcount kernels.
+#include "backend.h"
+#include "bitloom/core/error.h"
+
+namespace bitloom::backends {
+
+PlanResult plan_xnor(const LayerContext& context) {
+  if (!context.is_product()) return Declined{""};
+  if (context.layer.mode != integer::ComputeMode::kStatic) return Declined{"activations are real"};
+  return Declined{cat("weights have ", context.layer.weight_bits, " bits, popcount takes 1")};
+}
+
+}  // namespace bitloom::backends

@@ -1,0 +1,134 @@
+#include "bitloom/kernels/float_inference_product.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "f32_primitive.h"
+#include "int8_geometry.h"
+
+namespace bitloom::kernels {
+namespace {
+
+using Memory = dnnl::memory;
+using Tag = Memory::format_tag;
+using Convolution = dnnl::convolution_forward;
+
+constexpr const char* kPlace = "float product";
+constexpr auto kF32 = Memory::data_type::f32;
+
+Convolution::primitive_desc describe(const FloatInferenceProblem& problem,
+                                     const ProductDims& dims) {
+  dnnl::post_ops ops;
+  if (problem.residual) ops.append_sum(1.0F);
+  if (problem.relu) ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+  dnnl::primitive_attr attr = user_scratchpad();
+  attr.set_post_ops(ops);
+  return {engine(),
+          dnnl::prop_kind::forward_inference,
+          dnnl::algorithm::convolution_direct,
+          Memory::desc(dims.source, kF32, Tag::nhwc),
+          Memory::desc(dims.weight, kF32, Tag::any),
+          vector_f32(dims.output.c()),
+          Memory::desc(dims.destination, kF32, Tag::nhwc),
+          dims.strides,
+          dims.padding,
+          dims.padding,
+          attr};
+}
+
+Tensor byte_tensor(std::size_t bytes) {
+  return {DType::kU8, Shape{static_cast<std::int64_t>(std::max<std::size_t>(bytes, 1))}};
+}
+
+void require(bool holds, const std::string& expected, ConstTensorView found) {
+  if (holds) return;
+  throw ShapeError({.place = kPlace,
+                    .expected = expected,
+                    .found = cat(to_word(found.dtype()), " ", to_string(found.shape())),
+                    .remedy = ""});
+}
+
+}  // namespace
+
+class FloatInferenceProduct::Impl {
+ public:
+  explicit Impl(const FloatInferenceProblem& problem)
+      : problem_(problem),
+        dims_(product_dims(kPlace, problem.source, problem.weight, problem.window)),
+        bias_(DType::kF32, Shape{dims_.output.c()}) {
+    with_onednn_errors(kPlace, [&] {
+      prepare();
+      return 0;
+    });
+  }
+
+  void set_weights(ConstTensorView weight, ConstTensorView bias) {
+    require(weight.dtype() == DType::kF32 && weight.shape() == problem_.weight,
+            cat("weights f32 ", to_string(problem_.weight)), weight);
+    copy(bias, bias_);
+    reorder_.run({weight.raw(), weight_.raw()}, static_cast<std::byte*>(scratch_.raw()));
+  }
+
+  void run(ConstTensorView source, ConstTensorView residual, TensorView destination) {
+    require(source.dtype() == DType::kF32 && source.elements() == problem_.source.elements(),
+            cat("a source f32 ", to_string(problem_.source)), source);
+    require(destination.dtype() == DType::kF32 && destination.elements() == dims_.output.elements(),
+            cat("a destination f32 ", to_string(dims_.output)), destination);
+    if (problem_.residual) {
+      require(residual.dtype() == DType::kF32 && residual.elements() == destination.elements(),
+              cat("a residual f32 ", to_string(dims_.output)), residual);
+      // The sum post-op reads the destination.
+      if (residual.raw() != destination.raw()) {
+        std::memcpy(destination.raw(), residual.raw(), residual.bytes());
+      }
+    }
+    product_.run({source.raw(), weight_.raw(), bias_.raw(), destination.raw()},
+                 static_cast<std::byte*>(scratch_.raw()));
+  }
+
+  const std::string& implementation() const { return product_.implementation(); }
+  const Shape& output() const { return dims_.output; }
+  std::size_t memory_bytes() const { return weight_.bytes() + bias_.bytes() + scratch_.bytes(); }
+
+ private:
+  void prepare() {
+    const Convolution::primitive_desc pd = describe(problem_, dims_);
+    product_ = PreparedPrimitive::make<Convolution>(pd, {{DNNL_ARG_SRC, pd.src_desc()},
+                                                         {DNNL_ARG_WEIGHTS, pd.weights_desc()},
+                                                         {DNNL_ARG_BIAS, pd.bias_desc()},
+                                                         {DNNL_ARG_DST, pd.dst_desc()}});
+    const Memory::desc plain(dims_.weight, kF32, dims_.weight_tag);
+    const dnnl::reorder::primitive_desc reorder(engine(), plain, engine(), pd.weights_desc(),
+                                                user_scratchpad());
+    reorder_ = PreparedPrimitive::make<dnnl::reorder>(
+        reorder, {{DNNL_ARG_FROM, plain}, {DNNL_ARG_TO, pd.weights_desc()}});
+    weight_ = byte_tensor(pd.weights_desc().get_size());
+    scratch_ = byte_tensor(std::max(product_.scratchpad_bytes(), reorder_.scratchpad_bytes()));
+  }
+
+  FloatInferenceProblem problem_;
+  ProductDims dims_;
+  PreparedPrimitive product_, reorder_;
+  Tensor weight_, bias_, scratch_;
+};
+
+FloatInferenceProduct::FloatInferenceProduct(const FloatInferenceProblem& problem)
+    : impl_(std::make_unique<Impl>(problem)) {}
+FloatInferenceProduct::~FloatInferenceProduct() = default;
+FloatInferenceProduct::FloatInferenceProduct(FloatInferenceProduct&&) noexcept = default;
+FloatInferenceProduct& FloatInferenceProduct::operator=(FloatInferenceProduct&&) noexcept = default;
+
+void FloatInferenceProduct::set_weights(ConstTensorView weight, ConstTensorView bias) {
+  impl_->set_weights(weight, bias);
+}
+
+void FloatInferenceProduct::run(ConstTensorView source, ConstTensorView residual,
+                                TensorView destination) {
+  impl_->run(source, residual, destination);
+}
+
+std::string FloatInferenceProduct::implementation() const { return impl_->implementation(); }
+Shape FloatInferenceProduct::destination() const { return impl_->output(); }
+std::size_t FloatInferenceProduct::memory_bytes() const { return impl_->memory_bytes(); }
+
+}  // namespace bitloom::kernels
