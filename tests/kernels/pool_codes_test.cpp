@@ -1,0 +1,125 @@
+#include "bitloom/kernels/pool_codes.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "bitloom/core/parallel.h"
+#include "bitloom/core/random.h"
+#include "bitloom/kernels/f32_pool.h"
+#include "support/reference_ops.h"
+#include "support/tensor_matchers.h"
+
+namespace bitloom::kernels {
+namespace {
+
+struct PoolCase {
+  const char* name;
+  Shape source;
+  integer::Window window;
+  int levels;  ///< few levels make many ties
+};
+
+void PrintTo(const PoolCase& what, std::ostream* out) { *out << what.name; }
+
+template <typename Code>
+Tensor random_codes(const Shape& shape, int levels, int lowest) {
+  Tensor tensor(kDTypeOf<Code>, shape);
+  const RandomStream random(9, "codes");
+  for (std::int64_t i = 0; i < shape.elements(); ++i) {
+    tensor.data<Code>()[i] = static_cast<Code>(
+        lowest + static_cast<int>(random.below(static_cast<std::uint64_t>(i),
+                                               static_cast<std::uint32_t>(levels))));
+  }
+  return tensor;
+}
+
+reference::Array<double> reals(ConstTensorView codes) {
+  reference::Array<double> out(codes.shape());
+  for (std::int64_t i = 0; i < codes.elements(); ++i) out[i] = element(codes, i);
+  return out;
+}
+
+class MaxPoolCodes : public testing::TestWithParam<PoolCase> {
+ protected:
+  // Codes and gradients must equal the reference exactly: gradients are small integers here.
+  template <typename Code>
+  void check(int lowest) {
+    const PoolCase& one = GetParam();
+    const Tensor codes = random_codes<Code>(one.source, one.levels, lowest);
+    const reference::MaxPooled<double> wanted = reference::max_pool(reals(codes), one.window);
+    const Shape& out = wanted.y.shape;
+    ASSERT_EQ(out, pool_output("pool", one.source, one.window));
+    Tensor pooled(kDTypeOf<Code>, out), bare(kDTypeOf<Code>, out);
+    std::vector<std::uint8_t> argmax(static_cast<std::size_t>(out.elements()), 255);
+    max_pool_codes(codes, one.window, pooled, argmax.data());
+    max_pool_codes(codes, one.window, bare, nullptr);
+    EXPECT_THAT(bare, TensorEq(pooled));
+    Tensor dy(DType::kF32, out), dx(DType::kF32, one.source);
+    std::vector<float> expected(static_cast<std::size_t>(dx.elements()), 0.0F);
+    for (std::int64_t i = 0; i < out.elements(); ++i) {
+      ASSERT_EQ(element(pooled, i), wanted.y[i]) << i;
+      dy.data<float>()[i] = static_cast<float>(i % 17 - 8);
+      expected[static_cast<std::size_t>(wanted.from[static_cast<std::size_t>(i)])] +=
+          dy.data<float>()[i];
+    }
+    for (float& value : dx.span<float>()) value = NAN;
+    max_pool_gradient(dy, one.window, argmax.data(), dx);
+    EXPECT_THAT(dx, TensorEq(make_tensor<float>(one.source, expected)));
+  }
+};
+
+TEST_P(MaxPoolCodes, AgreesWithReference) {
+  check<std::uint8_t>(0);
+  check<std::int8_t>(-GetParam().levels / 2);
+}
+
+const PoolCase kPoolCases[] = {
+    {"lenet_2x2", {3, 32, 8, 8}, {.kernel_h = 2, .kernel_w = 2, .stride = 2}, 256},
+    {"two_levels", {2, 65, 7, 6}, {.kernel_h = 2, .kernel_w = 2, .stride = 2}, 2},
+    {"overlap_padded", {2, 5, 7, 9}, {.kernel_h = 3, .kernel_w = 3, .stride = 2, .pad = 1}, 4},
+    {"gaps", {1, 3, 11, 10}, {.kernel_h = 2, .kernel_w = 2, .stride = 3}, 16},
+    {"stride_1", {2, 17, 4, 5}, {.kernel_h = 3, .kernel_w = 2, .stride = 1, .pad = 1}, 3},
+    {"one_pixel", {1, 1, 1, 1}, {}, 256},
+    {"widest", {1, 2, 17, 17}, {.kernel_h = 16, .kernel_w = 16, .stride = 1}, 256},
+};
+
+INSTANTIATE_TEST_SUITE_P(Windows, MaxPoolCodes, testing::ValuesIn(kPoolCases),
+                         [](const auto& one) { return std::string(one.param.name); });
+
+// 2x2 images. u8: 1+2+3+4 = 10 / 4 = 2.5 -> 2; 3.5 -> 4; 2.75 -> 3; 255. s8: -2.5 -> -2;
+// -3.5 -> -4; -0.25 -> 0; -128.
+TEST(GlobalAvgPoolCodes, RoundsHalfToEven) {
+  const Tensor u8 = from_nchw<std::uint8_t>(
+      {1, 4, 2, 2}, {1, 2, 3, 4, 2, 3, 4, 5, 3, 3, 3, 2, 255, 255, 255, 255});
+  Tensor out_u8(DType::kU8, {1, 4, 1, 1});
+  global_avg_pool_codes(u8, out_u8);
+  EXPECT_THAT(out_u8, TensorEq(from_nchw<std::uint8_t>({1, 4, 1, 1}, {2, 4, 3, 255})));
+  const Tensor s8 = from_nchw<std::int8_t>(
+      {1, 4, 2, 2}, {-1, -2, -3, -4, -2, -3, -4, -5, 0, 0, 0, -1, -128, -128, -128, -128});
+  Tensor out_s8(DType::kS8, {1, 4, 1, 1});
+  global_avg_pool_codes(s8, out_s8);
+  EXPECT_THAT(out_s8, TensorEq(from_nchw<std::int8_t>({1, 4, 1, 1}, {-2, -4, 0, -128})));
+}
+
+// 130 channels: more than two blocks of sums; 49 pixels: never a tie, so nearbyint is exact.
+TEST(GlobalAvgPoolCodes, AgreesWithDoubleReference) {
+  const Tensor codes = random_codes<std::uint8_t>({3, 130, 7, 7}, 256, 0);
+  const reference::Array<double> wanted = reference::global_avg_pool(reals(codes));
+  Tensor out(DType::kU8, {3, 130, 1, 1});
+  global_avg_pool_codes(codes, out);
+  for (std::int64_t i = 0; i < out.elements(); ++i) {
+    ASSERT_EQ(element(out, i), std::nearbyint(wanted[i])) << i;
+  }
+}
+
+TEST(GlobalAvgPoolCodes, GradientSpreadsEvenly) {
+  const Tensor dy = from_nchw<float>({1, 2, 1, 1}, {4, -8});
+  Tensor dx(DType::kF32, {1, 2, 2, 2});
+  global_avg_pool_gradient(dy, dx);
+  EXPECT_THAT(dx, TensorEq(from_nchw<float>({1, 2, 2, 2}, {1, 1, 1, 1, -2, -2, -2, -2})));
+}
+
+}  // namespace
+}  // namespace bitloom::kernels
