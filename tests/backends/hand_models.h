@@ -1,0 +1,253 @@
+// Small whole models, built by hand with random weights: every operation, residual and format.
+#pragma once
+
+#include <cmath>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bitloom/integer/model.h"
+#include "bitloom/integer/profile.h"
+#include "bitloom/integer/requantize.h"
+#include "integer/random_layer.h"
+
+namespace bitloom::integer {
+
+/// Adds tensors and layers to a model, each with random numbers of an honest size.
+class ModelBuilder {
+ public:
+  ModelBuilder(const DeviceProfile& profile, ComputeMode mode, std::uint64_t seed)
+      : profile_(profile), mode_(mode), seed_(seed) {
+    model_.network = "hand";
+    model_.method = "test";
+    model_.profile = is_static() ? profile.name : "";
+  }
+
+  /// Pixels [1, C, H, W]; the table spreads them over the codes.
+  int input(const Shape& shape) {
+    const int index = tensor("input", shape, profile_.activations(8, true), true);
+    const TensorInfo& info = model_.tensors[0];
+    model_.input_table = Tensor(info.dtype, Shape{shape.c(), 256});
+    for (std::int64_t i = 0; i < model_.input_table.elements(); ++i) {
+      const float real = 0.01F * static_cast<float>(i % 256 - 100 - i / 256);
+      const std::int32_t code = quantize(real, 1.0F / info.scale, info.format);
+      if (info.dtype == DType::kF32) model_.input_table.data<float>()[i] = real;
+      if (info.dtype == DType::kU8) {
+        model_.input_table.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(code);
+      }
+      if (info.dtype == DType::kS8) {
+        model_.input_table.data<std::int8_t>()[i] = static_cast<std::int8_t>(code);
+      }
+    }
+    return index;
+  }
+
+  struct Product {
+    std::string name;
+    int source = 0;
+    std::int64_t outputs = 16;
+    Window window = {};
+    bool linear = false;
+    bool relu = true;
+    int residual = -1;
+    bool logits = false;
+    int weight_bits = 8;
+    int activation_bits = 8;
+  };
+
+  int product(const Product& p) {
+    const TensorInfo source = at(p.source);
+    LayerCase shapes{.name = p.name,
+                     .source = source.shape,
+                     .outputs = p.outputs,
+                     .window = p.window,
+                     .linear = p.linear};
+    shapes.source_format = source.format;
+    shapes.relu = p.relu;
+    shapes.weights = profile_.weights(p.weight_bits);
+    const int output = tensor(p.name, output_shape(shapes),
+                              profile_.activations(p.activation_bits, !p.relu), !p.logits);
+    shapes.destination = at(output).dtype;
+    shapes.destination_format = at(output).format;
+    Layer layer{.name = p.name,
+                .op = p.linear ? LayerOp::kLinear : LayerOp::kConv2d,
+                .mode = mode_,
+                .inputs = {p.source},
+                .output = output,
+                .window = p.window,
+                .relu = p.relu,
+                .weight = random_codes(weight_shape(shapes), DType::kS8, shapes.weights,
+                                       RandomStream(seed_, p.name)),
+                .weight_bits = DeviceProfile::bits_of(shapes.weights),
+                .weight_range = shapes.weights,
+                .weight_scale = {},
+                .multiplier = {},
+                .bias = {}};
+    random_scales(shapes, RandomStream(seed_, p.name + " scales"), layer);
+    if (!is_static()) make_real(layer);
+    if (p.residual >= 0) {
+      layer.inputs.push_back(p.residual);
+      layer.residual_ratio = scale_ratio(at(p.residual).scale, at(output).scale);
+    }
+    model_.layers.push_back(std::move(layer));
+    return output;
+  }
+
+  int max_pool(const std::string& name, int source, const Window& window) {
+    const Shape shape = at(source).shape;
+    const Shape pooled{1, shape.c(),
+                       (shape.h() + 2 * window.pad - window.kernel_h) / window.stride + 1,
+                       (shape.w() + 2 * window.pad - window.kernel_w) / window.stride + 1};
+    return unary(name, LayerOp::kMaxPool, source, pooled, window);
+  }
+
+  int global_avg_pool(const std::string& name, int source) {
+    return unary(name, LayerOp::kGlobalAvgPool, source, Shape{1, at(source).shape.c()}, {});
+  }
+
+  int add(const std::string& name, int a, int b, bool relu) {
+    const int output = tensor(name, at(a).shape, profile_.activations(8, !relu), true);
+    Layer layer;
+    layer.name = name;
+    layer.op = LayerOp::kAdd;
+    layer.mode = mode_ == ComputeMode::kStatic ? mode_ : ComputeMode::kFloat;
+    layer.inputs = {a, b};
+    layer.output = output;
+    layer.relu = relu;
+    model_.layers.push_back(std::move(layer));
+    return output;
+  }
+
+  Model take() {
+    validate(model_);
+    return std::move(model_);
+  }
+
+ private:
+  bool is_static() const { return mode_ == ComputeMode::kStatic; }
+  const TensorInfo& at(int index) const { return model_.tensors[static_cast<std::size_t>(index)]; }
+
+  int tensor(const std::string& name, const Shape& shape, const AffineFormat& format, bool codes) {
+    const int index = static_cast<int>(model_.tensors.size());
+    TensorInfo info{.name = name, .shape = shape, .dtype = DType::kF32, .format = {}};
+    if (codes && is_static()) {
+      info.dtype = dtype_of(format);
+      info.format = format;
+      info.scale = 0.01F + 0.003F * static_cast<float>(index);
+    }
+    model_.tensors.push_back(info);
+    return index;
+  }
+
+  int unary(const std::string& name, LayerOp op, int source, const Shape& shape,
+            const Window& window) {
+    const int output = static_cast<int>(model_.tensors.size());
+    TensorInfo info = at(source);
+    info.name = name;
+    info.shape = shape;
+    model_.tensors.push_back(info);
+    Layer layer;
+    layer.name = name;
+    layer.op = op;
+    layer.mode = is_static() ? mode_ : ComputeMode::kFloat;
+    layer.inputs = {source};
+    layer.output = output;
+    layer.window = window;
+    model_.layers.push_back(std::move(layer));
+    return output;
+  }
+
+  /// Weight-only: a scale per channel; float: reals instead of codes.
+  void make_real(Layer& layer) const {
+    const std::int64_t outputs = layer.weight.shape().n();
+    const std::int64_t row = layer.weight.elements() / outputs;
+    const float scale = 1.5F / (std::sqrt(static_cast<float>(row)) * 60.0F);
+    layer.multiplier = Tensor();
+    for (float& bias : layer.bias.span<float>()) bias *= 0.1F;
+    if (mode_ == ComputeMode::kWeightOnly) {
+      layer.weight_scale = Tensor(DType::kF32, Shape{outputs});
+      for (std::int64_t o = 0; o < outputs; ++o) {
+        layer.weight_scale.data<float>()[o] = scale * (1.0F + 0.01F * static_cast<float>(o));
+      }
+      return;
+    }
+    Tensor reals(DType::kF32, layer.weight.shape());
+    for (std::int64_t i = 0; i < reals.elements(); ++i) {
+      reals.data<float>()[i] = scale * static_cast<float>(layer.weight.data<std::int8_t>()[i]);
+    }
+    layer.weight = std::move(reals);
+    layer.weight_bits = 32;
+  }
+
+  const DeviceProfile& profile_;
+  ComputeMode mode_;
+  std::uint64_t seed_;
+  Model model_;
+};
+
+inline Window window(std::int64_t kernel, std::int64_t stride, std::int64_t pad,
+                     std::int64_t groups = 1) {
+  return {.kernel_h = kernel, .kernel_w = kernel, .stride = stride, .pad = pad, .groups = groups};
+}
+
+/// Two residual blocks (a downsample that is codes, a ReLU between), a depthwise layer, low bits,
+/// a stand-alone add, pools, linear logits. Input [1, 3, 13, 12], ten classes.
+inline Model small_residual_model(const std::string& profile, ComputeMode mode,
+                                  std::uint64_t seed = 1) {
+  ModelBuilder build(profile_named(profile), mode, seed);
+  const int x = build.input({1, 3, 13, 12});
+  const int stem =
+      build.product({.name = "stem", .source = x, .outputs = 16, .window = window(3, 1, 1)});
+  const int pooled = build.max_pool("pool", stem, window(3, 2, 1));
+  const int a =
+      build.product({.name = "a", .source = pooled, .outputs = 16, .window = window(3, 1, 1)});
+  const int b = build.product(
+      {.name = "b", .source = a, .outputs = 16, .window = window(3, 1, 1), .residual = pooled});
+  const int wide = build.product({.name = "wide",
+                                  .source = b,
+                                  .outputs = 32,
+                                  .window = window(3, 2, 1),
+                                  .weight_bits = 4,
+                                  .activation_bits = 4});
+  const int down = build.product(
+      {.name = "down", .source = b, .outputs = 32, .window = window(1, 2, 0), .relu = false});
+  const int c = build.product(
+      {.name = "c", .source = wide, .outputs = 32, .window = window(3, 1, 1), .residual = down});
+  const int depthwise = build.product({.name = "depthwise",
+                                       .source = c,
+                                       .outputs = 32,
+                                       .window = window(3, 1, 1, 32),
+                                       .relu = false});
+  const int sum = build.add("sum", depthwise, c, true);
+  const int mean = build.global_avg_pool("mean", sum);
+  build.product({.name = "logits",
+                 .source = mean,
+                 .outputs = 10,
+                 .linear = true,
+                 .relu = false,
+                 .logits = true});
+  return build.take();
+}
+
+/// LeNet-like, one channel, linear layers that read maps. Input [1, 1, 14, 14], ten classes.
+inline Model small_lenet_model(const std::string& profile, ComputeMode mode,
+                               std::uint64_t seed = 1) {
+  ModelBuilder build(profile_named(profile), mode, seed);
+  const int x = build.input({1, 1, 14, 14});
+  const int a =
+      build.product({.name = "conv1", .source = x, .outputs = 8, .window = window(5, 1, 2)});
+  const int b = build.max_pool("pool1", a, window(2, 2, 0));
+  const int c =
+      build.product({.name = "conv2", .source = b, .outputs = 19, .window = window(5, 1, 2)});
+  const int d = build.max_pool("pool2", c, window(2, 2, 0));
+  const int e = build.product({.name = "fc1", .source = d, .outputs = 33, .linear = true});
+  build.product(
+      {.name = "fc2", .source = e, .outputs = 10, .linear = true, .relu = false, .logits = true});
+  return build.take();
+}
+
+inline Tensor random_images(const Shape& shape, std::uint64_t seed) {
+  return random_codes(shape, DType::kU8, {0, 255}, RandomStream(seed, "images"));
+}
+
+}  // namespace bitloom::integer
