@@ -49,7 +49,7 @@ TEST(Lenet5, HasItsParameters) {
 
 // Convolutions 3*16*9, 2*16*16*9, 16*32*9 + 32*32*9 + 16*32, 32*64*9 + 64*64*9 + 32*64; FC
 // 64*10+10; gamma and beta of 16*3 + 32*3 + 64*3 channels. (MLPerf Tiny's 78,666 counts convolution
-// biases and the running statistics too.)
+// biases and running statistics too, and has no batch norm on the shortcuts.)
 TEST(Resnet8, HasItsParametersAndShapes) {
   layers::ParameterStore store(1);
   const layers::Network network(resnet8({.channels = 3, .height = 32, .width = 32}),
