@@ -20,11 +20,6 @@ std::filesystem::path temporary_beside(const std::filesystem::path& target) {
   return directory_of(target) / (name + ".tmp");
 }
 
-void sync(const std::filesystem::path& path, int flags) {
-  const FileDescriptor file(path, flags);
-  if (file.get() < 0 || ::fsync(file.get()) != 0) throw system_error(path, "sync", errno);
-}
-
 }  // namespace
 
 FormatError system_error(const std::filesystem::path& path, const std::string& action, int code) {
@@ -34,6 +29,15 @@ FormatError system_error(const std::filesystem::path& path, const std::string& a
                       .remedy = ""});
 }
 
+void write_all(int descriptor, std::string_view content, const std::filesystem::path& path) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(descriptor, content.data(), content.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) throw system_error(path, "write", errno);
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+}
+
 AtomicFile::AtomicFile(std::filesystem::path target)
     : target_(std::move(target)), temporary_(temporary_beside(target_)) {}
 
@@ -41,13 +45,20 @@ AtomicFile::~AtomicFile() {
   if (!committed_) ::unlink(temporary_.c_str());
 }
 
-void AtomicFile::commit() {
-  sync(temporary_, O_RDONLY);
+void AtomicFile::commit(std::string_view content) {
+  {
+    const FileDescriptor file(temporary_, O_WRONLY | O_CREAT | O_EXCL);
+    if (file.get() < 0) throw system_error(target_, "write", errno);
+    write_all(file.get(), content, target_);
+    if (::fsync(file.get()) != 0) throw system_error(target_, "write", errno);
+  }
   if (std::rename(temporary_.c_str(), target_.c_str()) != 0) {
     throw system_error(target_, "write", errno);
   }
   committed_ = true;
-  sync(directory_of(target_), O_RDONLY | O_DIRECTORY);
+  const std::filesystem::path directory = directory_of(target_);
+  const FileDescriptor opened(directory, O_RDONLY | O_DIRECTORY);
+  if (opened.get() < 0 || ::fsync(opened.get()) != 0) throw system_error(directory, "sync", errno);
 }
 
 }  // namespace bitloom::io

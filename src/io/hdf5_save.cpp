@@ -1,4 +1,6 @@
+#include <functional>
 #include <set>
+#include <string_view>
 
 #include "archive_format.h"
 #include "atomic_file.h"
@@ -8,13 +10,16 @@
 namespace bitloom::io {
 namespace {
 
+constexpr std::size_t kGrowthBytes = std::size_t{4} << 20;
+
 class Writer {
  public:
   Writer(const Archive& archive, std::string place) : archive_(archive), place_(std::move(place)) {}
 
   /// @throws FormatError if the archive's names cannot stand in one file.
   void require_valid() const;
-  void write(const std::filesystem::path& file);
+  /// Builds the file in memory and hands its bytes to `use`.
+  void write(const std::function<void(std::string_view)>& use);
 
  private:
   [[noreturn]] void fail(const std::string& path, std::string expected, std::string found) const {
@@ -24,7 +29,7 @@ class Writer {
                        .remedy = ""});
   }
   void check(bool ok, const std::string& path) const {
-    if (!ok) fail(path, "to write it", "an error of the disk or of HDF5; is the disk full?");
+    if (!ok) fail(path, "to write it", "an error of HDF5; is the memory full?");
   }
 
   void require_valid_path(const std::string& path) const;
@@ -62,7 +67,6 @@ Properties creation(hid_t kind) {
 
 Properties dataset_creation() {
   Properties properties = creation(H5P_DATASET_CREATE);
-  // Space first, so that a full disk shows here and not when the file closes.
   H5Pset_alloc_time(properties.get(), H5D_ALLOC_TIME_EARLY);
   H5Pset_fill_time(properties.get(), H5D_FILL_TIME_NEVER);
   return properties;
@@ -136,13 +140,15 @@ void Writer::require_valid() const {
   }
 }
 
-void Writer::write(const std::filesystem::path& path) {
+void Writer::write(const std::function<void(std::string_view)>& use) {
   const Properties access(H5Pcreate(H5P_FILE_ACCESS));
   // From 1.8 on every piece of metadata carries a checksum, so damage cannot mislead the reader.
   H5Pset_libver_bounds(access.get(), H5F_LIBVER_V18, H5F_LIBVER_V110);
   H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG);
+  // In memory: HDF5 1.10 crashes at the program's exit if a full disk once made its H5Fclose fail.
+  H5Pset_fapl_core(access.get(), kGrowthBytes, /*backing_store=*/false);
   const Properties make = creation(H5P_FILE_CREATE);
-  File file(H5Fcreate(path.c_str(), H5F_ACC_EXCL, make.get(), access.get()));
+  const File file(H5Fcreate(place_.c_str(), H5F_ACC_TRUNC, make.get(), access.get()));
   check(file.ok(), "");
   write_attribute(file.get(), "", kSchemaName, archive_.schema_name());
   write_attribute(file.get(), "", kSchemaVersion, std::int64_t{archive_.schema_version()});
@@ -153,7 +159,11 @@ void Writer::write(const std::filesystem::path& path) {
     write_attributes(file.get(), name, entries);
   }
   check(H5Fflush(file.get(), H5F_SCOPE_GLOBAL) >= 0, "");
-  check(H5Fclose(file.release()) >= 0, "");
+  // The core driver's handle is the address of its memory: no second copy of a large file.
+  void* handle = nullptr;
+  const ssize_t size = H5Fget_file_image(file.get(), nullptr, 0);
+  check(size > 0 && H5Fget_vfd_handle(file.get(), H5P_DEFAULT, &handle) >= 0, "");
+  use({*static_cast<const char* const*>(handle), static_cast<std::size_t>(size)});
 }
 
 void Writer::write_tensor(hid_t file, const std::string& path, const ArchiveTensor& entry) {
@@ -229,9 +239,7 @@ void save_archive(const std::filesystem::path& path, const Archive& archive) {
   const QuietHdf5 quiet;
   Writer writer(archive, path.string());
   writer.require_valid();
-  AtomicFile file(path);
-  writer.write(file.temporary());
-  file.commit();
+  writer.write([&path](std::string_view content) { AtomicFile(path).commit(content); });
 }
 
 }  // namespace bitloom::io

@@ -21,16 +21,6 @@ bool is_row(std::string_view line) {
   return parsed.is_object();
 }
 
-void write_all(const std::filesystem::path& path, int descriptor, const std::string& line) {
-  std::string_view rest = line;
-  while (!rest.empty()) {
-    const ssize_t written = ::write(descriptor, rest.data(), rest.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw system_error(path, "append to", errno);
-    rest.remove_prefix(static_cast<std::size_t>(written));
-  }
-}
-
 /// Leaves the file at the end of a line: a row without its newline gets one, a torn row is cut.
 void mend_tail(const std::filesystem::path& path, int descriptor) {
   struct stat status {};
@@ -42,7 +32,7 @@ void mend_tail(const std::filesystem::path& path, int descriptor) {
   const std::size_t newline = content.rfind('\n');
   const std::size_t begin = newline == std::string::npos ? 0 : newline + 1;
   if (is_row(std::string_view(content).substr(begin))) {
-    write_all(path, descriptor, "\n");
+    write_all(descriptor, "\n", path);
   } else if (::ftruncate(descriptor, static_cast<off_t>(begin)) != 0) {
     throw system_error(path, "append to", errno);
   }
@@ -56,7 +46,7 @@ void append_row(const std::filesystem::path& path, const nlohmann::json& row) {
   mend_tail(path, file.get());
   const std::string line =
       row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  write_all(path, file.get(), line);
+  write_all(file.get(), line, path);
   if (::fsync(file.get()) != 0) throw system_error(path, "sync", errno);
 }
 

@@ -11,18 +11,7 @@
 namespace bitloom::io {
 
 void write_whole_file(const std::filesystem::path& path, std::string_view content) {
-  AtomicFile file(path);
-  {
-    const FileDescriptor out(file.temporary(), O_WRONLY | O_CREAT | O_EXCL);
-    if (out.get() < 0) throw system_error(path, "write", errno);
-    while (!content.empty()) {
-      const ssize_t written = ::write(out.get(), content.data(), content.size());
-      if (written < 0 && errno == EINTR) continue;
-      if (written < 0) throw system_error(path, "write", errno);
-      content.remove_prefix(static_cast<std::size_t>(written));
-    }
-  }
-  file.commit();
+  AtomicFile(path).commit(content);
 }
 
 std::string read_whole_file(const std::filesystem::path& path, std::int64_t most_bytes) {
