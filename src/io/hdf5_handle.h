@@ -42,6 +42,10 @@ using Properties = Handle<H5Pclose>;
 class QuietHdf5 {
  public:
   QuietHdf5() : lock_(mutex()) {
+    // After a damaged file HDF5 1.10 loops in its own clean-up at exit; no file of ours is open
+    // then.
+    static const herr_t no_clean_up = H5dont_atexit();
+    static_cast<void>(no_clean_up);
     H5Eget_auto2(H5E_DEFAULT, &function_, &data_);
     H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
   }
