@@ -94,7 +94,8 @@ nlohmann::json model_row(const ModelFile& file, const std::string& backend) {
 std::string plan_table(const std::vector<backends::PlanRow>& plan) {
   TextTable table{{"layer", "op", "mode", "W", "A", "implementation", "isa", "declined"}, {}};
   for (const backends::PlanRow& row : plan) {
-    table.rows.push_back({row.layer, row.op, row.mode, cat(row.weight_bits),
+    const bool weighted = row.op == "conv2d" || row.op == "linear";
+    table.rows.push_back({row.layer, row.op, row.mode, weighted ? cat(row.weight_bits) : "-",
                           cat(row.activation_bits), row.implementation, row.isa,
                           row.declined.empty() ? "-" : row.declined});
   }

@@ -71,8 +71,9 @@ std::string machine_line(const std::vector<Json>& rows) {
   if (rows.empty()) return "no rows";
   const Json& row = rows.back();  // the float row has no profile
   return cat(word(row.at("network")), " on ", word(row.at("device")), ", ", word(row.at("isa")),
-             ", ", number(row, "threads"), " threads, batch ", number(row, "batch"), ", backend ",
-             word(row.at("backend")), ", profile ", word(row.at("profile")));
+             ", ", number(row, "threads"), number(row, "threads") == 1.0 ? " thread" : " threads",
+             ", batch ", number(row, "batch"), ", backend ", word(row.at("backend")), ", profile ",
+             word(row.at("profile")));
 }
 
 std::vector<std::string> report_notes(const std::vector<Json>& rows) {

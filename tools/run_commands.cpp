@@ -140,7 +140,7 @@ int run_bench(const Arguments& arguments) {
   }
   say(arguments, format_table(table));
   say(arguments, cat(runs, " runs each, in turns, ", backend, ", batch ", batch, ", ", threads(),
-                     " threads\n"));
+                     threads() == 1 ? " thread\n" : " threads\n"));
   write_json_option(arguments, rows);
   return kExitDone;
 }
