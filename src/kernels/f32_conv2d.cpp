@@ -1,6 +1,8 @@
 #include "bitloom/kernels/f32_conv2d.h"
 
-#include "f32_weighted.h"
+#include <algorithm>
+
+#include "f32_primitive.h"
 
 namespace bitloom::kernels {
 namespace {
@@ -17,6 +19,74 @@ memory::desc weight_desc(const F32Conv2dProblem& problem, bool plain) {
     return {{w[0], w[1], w[2], w[3]}, kF32, plain ? tag::ohwi : tag::any};
   }
   return {{groups, w[0] / groups, w[1], w[2], w[3]}, kF32, plain ? tag::gohwi : tag::any};
+}
+
+// One direction and the reorder between the master weights and the layout it is fastest with.
+// Scratch: [weights in own layout][scratchpad of reorder or primitive].
+struct Direction {
+  PreparedPrimitive primitive;
+  PreparedPrimitive reorder;     // empty where own and master layout are the same
+  std::size_t weight_bytes = 0;  // of the own layout; 0 without a reorder
+
+  void set_reorder(const memory::desc& from, const memory::desc& to, const memory::desc& own) {
+    if (from == to) return;
+    const dnnl::reorder::primitive_desc pd(engine(), from, engine(), to, user_scratchpad());
+    reorder =
+        PreparedPrimitive::make<dnnl::reorder>(pd, {{DNNL_ARG_FROM, from}, {DNNL_ARG_TO, to}});
+    weight_bytes = own.get_size();
+  }
+  std::size_t scratch_bytes() const {
+    return aligned(weight_bytes) +
+           std::max(primitive.scratchpad_bytes(), reorder.scratchpad_bytes());
+  }
+  std::byte* scratchpad(std::byte* scratch) const { return scratch + aligned(weight_bytes); }
+  // Reorders master weights; returns where the primitive reads them.
+  const void* own_weights(ConstTensorView master, std::byte* scratch) {
+    if (!reorder) return master.raw();
+    reorder.run({master.raw(), scratch}, scratchpad(scratch));
+    return scratch;
+  }
+};
+
+// The tensors between layers; weights in the master's layout.
+struct Descs {
+  memory::desc source, weight, destination, bias;
+};
+
+Direction make_forward(const dnnl::convolution_forward::primitive_desc& pd, const Descs& descs) {
+  const memory::desc own = pd.weights_desc();
+  std::vector<PrimitiveArgument> arguments{
+      {DNNL_ARG_SRC, descs.source}, {DNNL_ARG_WEIGHTS, own}, {DNNL_ARG_DST, descs.destination}};
+  if (!descs.bias.is_zero()) arguments.push_back({DNNL_ARG_BIAS, descs.bias});
+  Direction out;
+  out.primitive = PreparedPrimitive::make<dnnl::convolution_forward>(pd, arguments);
+  out.set_reorder(descs.weight, own, own);
+  return out;
+}
+
+Direction make_backward_data(const dnnl::convolution_backward_data::primitive_desc& pd,
+                             const Descs& descs) {
+  const memory::desc own = pd.weights_desc();
+  Direction out;
+  out.primitive = PreparedPrimitive::make<dnnl::convolution_backward_data>(
+      pd, {{DNNL_ARG_DIFF_DST, descs.destination},
+           {DNNL_ARG_WEIGHTS, own},
+           {DNNL_ARG_DIFF_SRC, descs.source}});
+  out.set_reorder(descs.weight, own, own);
+  return out;
+}
+
+Direction make_backward_weights(const dnnl::convolution_backward_weights::primitive_desc& pd,
+                                const Descs& descs) {
+  const memory::desc own = pd.diff_weights_desc();
+  std::vector<PrimitiveArgument> arguments{{DNNL_ARG_SRC, descs.source},
+                                           {DNNL_ARG_DIFF_DST, descs.destination},
+                                           {DNNL_ARG_DIFF_WEIGHTS, own}};
+  if (!descs.bias.is_zero()) arguments.push_back({DNNL_ARG_DIFF_BIAS, descs.bias});
+  Direction out;
+  out.primitive = PreparedPrimitive::make<dnnl::convolution_backward_weights>(pd, arguments);
+  out.set_reorder(own, descs.weight, own);
+  return out;
 }
 
 }  // namespace
@@ -49,15 +119,14 @@ Shape conv2d_output(const std::string& place, const F32Conv2dProblem& problem) {
   return {x[0], w[0], room_h / window.stride + 1, room_w / window.stride + 1};
 }
 
-class F32Conv2d::Impl : public F32Weighted {
+class F32Conv2d::Impl {
  public:
   Impl(const F32Conv2dProblem& problem, const F32Directions& directions) {
     const Shape output = conv2d_output("convolution", problem);
     const Descs descs{.source = nhwc_f32(problem.source),
                       .weight = weight_desc(problem, true),
                       .destination = nhwc_f32(output),
-                      .bias = problem.bias ? vector_f32(output.c()) : memory::desc(),
-                      .has_bias = problem.bias};
+                      .bias = problem.bias ? vector_f32(output.c()) : memory::desc()};
     const memory::desc any = weight_desc(problem, false);
     const memory::dims strides{problem.window.stride, problem.window.stride};
     const memory::dims pad{problem.window.pad, problem.window.pad};
@@ -65,23 +134,23 @@ class F32Conv2d::Impl : public F32Weighted {
     const dnnl::primitive_attr attr = user_scratchpad();
 
     // The backward descriptors need the forward one as a hint, even where forward never runs.
-    const dnnl::convolution_forward::primitive_desc forward(
+    const dnnl::convolution_forward::primitive_desc hint(
         engine(), dnnl::prop_kind::forward_training, kDirect, descs.source, any, descs.bias,
         descs.destination, strides, pad, pad, attr);
-    if (directions.forward) set_forward<dnnl::convolution_forward>(forward, descs);
+    if (directions.forward) forward = make_forward(hint, descs);
     if (directions.backward_data) {
-      set_backward_data<dnnl::convolution_backward_data>(
-          {engine(), kDirect, descs.source, any, descs.destination, strides, pad, pad, forward,
-           attr},
+      backward_data = make_backward_data(
+          {engine(), kDirect, descs.source, any, descs.destination, strides, pad, pad, hint, attr},
           descs);
     }
     if (directions.backward_weights) {
-      set_backward_weights<dnnl::convolution_backward_weights>(
-          {engine(), kDirect, descs.source, any, descs.bias, descs.destination, strides, pad, pad,
-           forward, attr},
-          descs);
+      backward_weights = make_backward_weights({engine(), kDirect, descs.source, any, descs.bias,
+                                                descs.destination, strides, pad, pad, hint, attr},
+                                               descs);
     }
   }
+
+  Direction forward, backward_data, backward_weights;
 };
 
 F32Conv2d::F32Conv2d(const F32Conv2dProblem& problem, const F32Directions& directions)
@@ -92,24 +161,42 @@ F32Conv2d::~F32Conv2d() = default;
 F32Conv2d::F32Conv2d(F32Conv2d&&) noexcept = default;
 F32Conv2d& F32Conv2d::operator=(F32Conv2d&&) noexcept = default;
 
-std::size_t F32Conv2d::scratch_bytes() const { return impl_->scratch_bytes(); }
+std::size_t F32Conv2d::scratch_bytes() const {
+  return std::max({impl_->forward.scratch_bytes(), impl_->backward_data.scratch_bytes(),
+                   impl_->backward_weights.scratch_bytes()});
+}
 
 void F32Conv2d::forward(ConstTensorView source, ConstTensorView weight, ConstTensorView bias,
                         TensorView destination, std::byte* scratch) {
-  impl_->forward(source, weight, bias, destination, scratch);
+  Direction& direction = impl_->forward;
+  const void* own = direction.own_weights(weight, scratch);
+  direction.primitive.run({source.raw(), own, destination.raw(), bias.raw()},
+                          direction.scratchpad(scratch));
 }
 
 void F32Conv2d::backward_data(ConstTensorView destination_gradient, ConstTensorView weight,
                               TensorView source_gradient, std::byte* scratch) {
-  impl_->backward_data(destination_gradient, weight, source_gradient, scratch);
+  Direction& direction = impl_->backward_data;
+  const void* own = direction.own_weights(weight, scratch);
+  direction.primitive.run({destination_gradient.raw(), own, source_gradient.raw()},
+                          direction.scratchpad(scratch));
 }
 
 void F32Conv2d::backward_weights(ConstTensorView source, ConstTensorView destination_gradient,
                                  TensorView weight_gradient, TensorView bias_gradient,
                                  std::byte* scratch) {
-  impl_->backward_weights(source, destination_gradient, weight_gradient, bias_gradient, scratch);
+  Direction& direction = impl_->backward_weights;
+  void* own = direction.reorder ? scratch : weight_gradient.raw();
+  std::byte* scratchpad = direction.scratchpad(scratch);
+  direction.primitive.run({source.raw(), destination_gradient.raw(), own, bias_gradient.raw()},
+                          scratchpad);
+  if (direction.reorder) direction.reorder.run({own, weight_gradient.raw()}, scratchpad);
 }
 
-std::string F32Conv2d::implementation() const { return impl_->implementation(); }
+std::string F32Conv2d::implementation() const {
+  return names_of({{"forward", &impl_->forward.primitive},
+                   {"backward-data", &impl_->backward_data.primitive},
+                   {"backward-weights", &impl_->backward_weights.primitive}});
+}
 
 }  // namespace bitloom::kernels

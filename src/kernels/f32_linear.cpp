@@ -1,39 +1,59 @@
 #include "bitloom/kernels/f32_linear.h"
 
-#include "f32_weighted.h"
+#include <algorithm>
+
+#include "f32_primitive.h"
 
 namespace bitloom::kernels {
 
 using dnnl::memory;
 
-class F32Linear::Impl : public F32Weighted {
+// Plain layouts throughout: matmul packs its operands itself, in less time than inner_product with
+// a layout of its own and a reorder takes (128x3136x512, three directions: 5.6 ms against 6.9).
+class F32Linear::Impl {
  public:
-  Impl(const F32LinearProblem& problem, const F32Directions& directions) {
+  Impl(const F32LinearProblem& problem, const F32Directions& directions) : bias_(problem.bias) {
+    using tag = memory::format_tag;
     constexpr auto kF32 = memory::data_type::f32;
-    const memory::dims source{problem.source.n(), problem.source.c()};
-    const memory::dims weight{problem.weight.n(), problem.weight.c()};
-    const memory::dims destination{source[0], weight[0]};
-    const Descs descs{.source = {source, kF32, memory::format_tag::nc},
-                      .weight = {weight, kF32, memory::format_tag::oi},
-                      .destination = {destination, kF32, memory::format_tag::nc},
-                      .bias = problem.bias ? vector_f32(weight[0]) : memory::desc(),
-                      .has_bias = problem.bias};
-    const memory::desc any(weight, kF32, memory::format_tag::any);
+    const std::int64_t rows = problem.source.n();
+    const std::int64_t inputs = problem.source.c();
+    const std::int64_t outputs = problem.weight.n();
+    const memory::desc source({rows, inputs}, kF32, tag::ab);
+    const memory::desc weight({outputs, inputs}, kF32, tag::ab);
+    const memory::desc transposed({inputs, outputs}, kF32, tag::ba);
+    const memory::desc destination({rows, outputs}, kF32, tag::ab);
     const dnnl::primitive_attr attr = user_scratchpad();
 
-    const dnnl::inner_product_forward::primitive_desc forward(
-        engine(), dnnl::prop_kind::forward_training, descs.source, any, descs.bias,
-        descs.destination, attr);
-    if (directions.forward) set_forward<dnnl::inner_product_forward>(forward, descs);
+    if (directions.forward) {
+      const memory::desc bias = bias_ ? memory::desc({1, outputs}, kF32, tag::ab) : memory::desc();
+      std::vector<PrimitiveArgument> arguments{
+          {DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, transposed}, {DNNL_ARG_DST, destination}};
+      if (bias_) arguments.push_back({DNNL_ARG_BIAS, bias});
+      forward = PreparedPrimitive::make<dnnl::matmul>(
+          {engine(), source, transposed, bias, destination, attr}, arguments);
+    }
     if (directions.backward_data) {
-      set_backward_data<dnnl::inner_product_backward_data>(
-          {engine(), descs.source, any, descs.destination, forward, attr}, descs);
+      backward_data = PreparedPrimitive::make<dnnl::matmul>(
+          {engine(), destination, weight, source, attr},
+          {{DNNL_ARG_SRC, destination}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DST, source}});
     }
     if (directions.backward_weights) {
-      set_backward_weights<dnnl::inner_product_backward_weights>(
-          {engine(), descs.source, any, descs.bias, descs.destination, forward, attr}, descs);
+      const memory::desc bias = bias_ ? vector_f32(outputs) : memory::desc();
+      const dnnl::inner_product_forward::primitive_desc hint(
+          engine(), dnnl::prop_kind::forward_training, source, weight, bias, destination, attr);
+      std::vector<PrimitiveArgument> arguments{{DNNL_ARG_SRC, source},
+                                               {DNNL_ARG_DIFF_DST, destination},
+                                               {DNNL_ARG_DIFF_WEIGHTS, weight}};
+      if (bias_) arguments.push_back({DNNL_ARG_DIFF_BIAS, bias});
+      backward_weights = PreparedPrimitive::make<dnnl::inner_product_backward_weights>(
+          {engine(), source, weight, bias, destination, hint, attr}, arguments);
     }
   }
+
+  PreparedPrimitive forward, backward_data, backward_weights;
+
+ private:
+  bool bias_;
 };
 
 F32Linear::F32Linear(const F32LinearProblem& problem, const F32Directions& directions)
@@ -44,24 +64,34 @@ F32Linear::~F32Linear() = default;
 F32Linear::F32Linear(F32Linear&&) noexcept = default;
 F32Linear& F32Linear::operator=(F32Linear&&) noexcept = default;
 
-std::size_t F32Linear::scratch_bytes() const { return impl_->scratch_bytes(); }
+std::size_t F32Linear::scratch_bytes() const {
+  return std::max({impl_->forward.scratchpad_bytes(), impl_->backward_data.scratchpad_bytes(),
+                   impl_->backward_weights.scratchpad_bytes()});
+}
 
 void F32Linear::forward(ConstTensorView source, ConstTensorView weight, ConstTensorView bias,
                         TensorView destination, std::byte* scratch) {
-  impl_->forward(source, weight, bias, destination, scratch);
+  impl_->forward.run({source.raw(), weight.raw(), destination.raw(), bias.raw()}, scratch);
 }
 
 void F32Linear::backward_data(ConstTensorView destination_gradient, ConstTensorView weight,
                               TensorView source_gradient, std::byte* scratch) {
-  impl_->backward_data(destination_gradient, weight, source_gradient, scratch);
+  impl_->backward_data.run({destination_gradient.raw(), weight.raw(), source_gradient.raw()},
+                           scratch);
 }
 
 void F32Linear::backward_weights(ConstTensorView source, ConstTensorView destination_gradient,
                                  TensorView weight_gradient, TensorView bias_gradient,
                                  std::byte* scratch) {
-  impl_->backward_weights(source, destination_gradient, weight_gradient, bias_gradient, scratch);
+  impl_->backward_weights.run(
+      {source.raw(), destination_gradient.raw(), weight_gradient.raw(), bias_gradient.raw()},
+      scratch);
 }
 
-std::string F32Linear::implementation() const { return impl_->implementation(); }
+std::string F32Linear::implementation() const {
+  return names_of({{"forward", &impl_->forward},
+                   {"backward-data", &impl_->backward_data},
+                   {"backward-weights", &impl_->backward_weights}});
+}
 
 }  // namespace bitloom::kernels

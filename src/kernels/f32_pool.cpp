@@ -90,8 +90,7 @@ void F32Pool::backward(ConstTensorView destination_gradient, const std::byte* wo
 }
 
 std::string F32Pool::implementation() const {
-  return cat("forward ", impl_->forward.implementation(),
-             impl_->backward ? ", backward " + impl_->backward.implementation() : "");
+  return names_of({{"forward", &impl_->forward}, {"backward", &impl_->backward}});
 }
 
 }  // namespace bitloom::kernels

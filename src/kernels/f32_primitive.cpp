@@ -44,6 +44,17 @@ dnnl::memory::desc vector_f32(std::int64_t count) {
   return {{count}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::x};
 }
 
+std::string names_of(
+    std::initializer_list<std::pair<const char*, const PreparedPrimitive*>> primitives) {
+  std::string out;
+  for (const auto& [direction, primitive] : primitives) {
+    if (!*primitive) continue;
+    if (!out.empty()) out += ", ";
+    out += cat(direction, " ", primitive->implementation());
+  }
+  return out;
+}
+
 std::size_t aligned(std::size_t bytes) {
   return (bytes + Tensor::kAlignment - 1) / Tensor::kAlignment * Tensor::kAlignment;
 }

@@ -62,6 +62,10 @@ dnnl::primitive_attr user_scratchpad();
 dnnl::memory::desc nhwc_f32(const Shape& shape);
 dnnl::memory::desc vector_f32(std::int64_t count);
 
+/// "forward brgconv:avx512_core, backward-data ..." of the primitives that were made.
+std::string names_of(
+    std::initializer_list<std::pair<const char*, const PreparedPrimitive*>> primitives);
+
 /// Rounds up to the alignment of tensors.
 std::size_t aligned(std::size_t bytes);
 

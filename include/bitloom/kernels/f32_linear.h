@@ -22,7 +22,7 @@ struct F32LinearProblem {
 /// Backward data:    dx[n,i] = sum_o dy[n,o] * w[o,i]
 /// Backward weights: dw[o,i] = sum_n dy[n,o] * x[n,i];  db[o] = sum_n dy[n,o]
 ///
-/// Calls, layouts, scratch and determinism are F32Conv2d's.
+/// Calls, scratch and determinism are F32Conv2d's; all layouts are plain (see f32_linear.cpp).
 class F32Linear {
  public:
   /// @throws BackendError if oneDNN has no implementation.
