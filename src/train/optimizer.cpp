@@ -27,6 +27,16 @@ void update(float* weight, const float* gradient, float* velocity, std::int64_t 
   });
 }
 
+// As update, but no scale leaves [0.9, 1.1] of itself.
+void update_scales(float* scale, const float* gradient, float* velocity, std::int64_t count,
+                   const Rates& rates) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float before = scale[i];
+    velocity[i] = rates.momentum * velocity[i] + gradient[i];
+    scale[i] = std::clamp(before - rates.lr * velocity[i], 0.9F * before, 1.1F * before);
+  }
+}
+
 }  // namespace
 
 double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_t steps,
@@ -53,13 +63,20 @@ Sgd::Sgd(layers::ParameterStore& store, const TrainOptions& options)
 void Sgd::step(double lr) {
   for (auto& [name, velocity] : slots_) {
     layers::Parameter& parameter = store_.at(name);
-    const bool is_scale = parameter.role == layers::Role::kQuantizerScale;
-    const bool decays = parameter.role == layers::Role::kWeight;
-    update(parameter.value.data<float>(), parameter.gradient.data<float>(), velocity.data<float>(),
-           velocity.elements(),
-           {.lr = static_cast<float>(is_scale ? lr * options_.scale_lr_ratio : lr),
-            .momentum = static_cast<float>(options_.momentum),
-            .decay = static_cast<float>(decays ? options_.weight_decay : 0.0)});
+    float* value = parameter.value.data<float>();
+    const float* gradient = parameter.gradient.data<float>();
+    Rates rates{.lr = static_cast<float>(lr),
+                .momentum = static_cast<float>(options_.momentum),
+                .decay = 0.0F};
+    if (parameter.role == layers::Role::kQuantizerScale) {
+      rates.lr = static_cast<float>(lr * options_.scale_lr_ratio);
+      update_scales(value, gradient, velocity.data<float>(), velocity.elements(), rates);
+      continue;
+    }
+    if (parameter.role == layers::Role::kWeight) {
+      rates.decay = static_cast<float>(options_.weight_decay);
+    }
+    update(value, gradient, velocity.data<float>(), velocity.elements(), rates);
   }
 }
 

@@ -18,7 +18,9 @@ double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_
 
 /// v = momentum * v + (g + decay * w);  w = w - lr * v, elementwise in f32.
 /// Weights (Role::kWeight) are decayed, nothing else is; quantizer scales move with
-/// lr * scale_lr_ratio. Source: Sutskever et al. 2013 in PyTorch's form (lr outside v).
+/// lr * scale_lr_ratio, by at most a tenth of themselves in a step: an 8-bit scale is small beside
+/// its gradient, and LSQ's plain step can jump below zero where a few weights begin to clip.
+/// Source: Sutskever et al. 2013 in PyTorch's form (lr outside v); the bound on scales is ours.
 class Sgd {
  public:
   /// Makes a zero momentum for every trainable parameter of the store.
