@@ -57,7 +57,7 @@ HWY_INLINE void quantize_loop(const float* x, std::int64_t count, const Piece& p
   }
 }
 
-void QuantizePiece(const float* x, std::int64_t count, const Piece& piece, void* codes) {
+void quantize_piece(const float* x, std::int64_t count, const Piece& piece, void* codes) {
   if (piece.format.is_signed) {
     quantize_loop(x, count, piece, static_cast<std::int8_t*>(codes));
   } else {
@@ -88,7 +88,7 @@ HWY_INLINE void dequantize_loop(const Code* codes, const float* addend, std::int
   }
 }
 
-void DequantizePiece(const void* codes, const float* addend, std::int64_t count, const Piece& piece,
+void dequantize_piece(const void* codes, const float* addend, std::int64_t count, const Piece& piece,
                      float* y) {
   if (piece.format.is_signed) {
     dequantize_loop(static_cast<const std::int8_t*>(codes), addend, count, piece, y);
@@ -97,7 +97,7 @@ void DequantizePiece(const void* codes, const float* addend, std::int64_t count,
   }
 }
 
-void FakeQuantizePiece(const float* x, std::int64_t count, const Piece& piece, float* y) {
+void Fakequantize_piece(const float* x, std::int64_t count, const Piece& piece, float* y) {
   const Floats d;
   const auto scale = hn::Set(d, piece.scale);
   const auto inverse = hn::Set(d, piece.inverse);
@@ -117,7 +117,7 @@ void FakeQuantizePiece(const float* x, std::int64_t count, const Piece& piece, f
 }
 
 // Writes dx and returns this piece's share of dscale.
-double BackwardPiece(const float* x, const float* dy, std::int64_t count, const Piece& piece,
+double backward_piece(const float* x, const float* dy, std::int64_t count, const Piece& piece,
                      float* dx) {
   constexpr std::int64_t kBlock = 4096;
   const Floats d;
@@ -158,7 +158,7 @@ double BackwardPiece(const float* x, const float* dy, std::int64_t count, const 
   return total;
 }
 
-MinMax MinMaxPiece(const float* x, std::int64_t count) {
+MinMax min_max_piece(const float* x, std::int64_t count) {
   const Floats d;
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   MinMax result{x[0], x[0]};
@@ -193,11 +193,11 @@ HWY_AFTER_NAMESPACE();
 namespace bitloom::kernels {
 namespace {
 
-HWY_EXPORT(QuantizePiece);
-HWY_EXPORT(DequantizePiece);
-HWY_EXPORT(FakeQuantizePiece);
-HWY_EXPORT(BackwardPiece);
-HWY_EXPORT(MinMaxPiece);
+HWY_EXPORT(quantize_piece);
+HWY_EXPORT(dequantize_piece);
+HWY_EXPORT(Fakequantize_piece);
+HWY_EXPORT(backward_piece);
+HWY_EXPORT(min_max_piece);
 
 // Elements below which one thread does all.
 constexpr std::int64_t kGrain = 16384;
@@ -237,27 +237,27 @@ void* code_pointer(void* codes, std::int64_t i) { return static_cast<std::uint8_
 
 void quantize(const float* x, const RowsFormat& rows, void* codes) noexcept {
   for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
-    HWY_DYNAMIC_DISPATCH(QuantizePiece)(x + begin, end - begin, piece, code_pointer(codes, begin));
+    HWY_DYNAMIC_DISPATCH(quantize_piece)(x + begin, end - begin, piece, code_pointer(codes, begin));
   });
 }
 
 void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept {
   for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
-    HWY_DYNAMIC_DISPATCH(DequantizePiece)
+    HWY_DYNAMIC_DISPATCH(dequantize_piece)
     (code_pointer(codes, begin), nullptr, end - begin, piece, y + begin);
   });
 }
 
 void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {
   for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
-    HWY_DYNAMIC_DISPATCH(DequantizePiece)
+    HWY_DYNAMIC_DISPATCH(dequantize_piece)
     (code_pointer(codes, begin), a + begin, end - begin, piece, y + begin);
   });
 }
 
 void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept {
   for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
-    HWY_DYNAMIC_DISPATCH(FakeQuantizePiece)(x + begin, end - begin, piece, y + begin);
+    HWY_DYNAMIC_DISPATCH(Fakequantize_piece)(x + begin, end - begin, piece, y + begin);
   });
 }
 
@@ -267,7 +267,7 @@ void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& r
   std::array<double, kMostPieces> sums{};  // one a thread, added in order below
   for_each_run(
       rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t slot) {
-        const double sum = HWY_DYNAMIC_DISPATCH(BackwardPiece)(
+        const double sum = HWY_DYNAMIC_DISPATCH(backward_piece)(
             x + begin, dy + begin, end - begin, piece, dx == nullptr ? nullptr : dx + begin);
         if (!per_row) {
           sums[static_cast<std::size_t>(slot)] = sum;
@@ -287,7 +287,7 @@ MinMax min_max(const float* x, std::int64_t count) noexcept {
   parts.fill({x[0], x[0]});
   parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end, int slot) {
     parts[static_cast<std::size_t>(slot)] =
-        HWY_DYNAMIC_DISPATCH(MinMaxPiece)(x + begin, end - begin);
+        HWY_DYNAMIC_DISPATCH(min_max_piece)(x + begin, end - begin);
   });
   MinMax result = parts[0];
   float poison = 0.0F;
