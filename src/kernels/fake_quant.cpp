@@ -88,8 +88,8 @@ HWY_INLINE void dequantize_loop(const Code* codes, const float* addend, std::int
   }
 }
 
-void dequantize_piece(const void* codes, const float* addend, std::int64_t count, const Piece& piece,
-                     float* y) {
+void dequantize_piece(const void* codes, const float* addend, std::int64_t count,
+                      const Piece& piece, float* y) {
   if (piece.format.is_signed) {
     dequantize_loop(static_cast<const std::int8_t*>(codes), addend, count, piece, y);
   } else {
@@ -97,7 +97,7 @@ void dequantize_piece(const void* codes, const float* addend, std::int64_t count
   }
 }
 
-void Fakequantize_piece(const float* x, std::int64_t count, const Piece& piece, float* y) {
+void fake_quantize_piece(const float* x, std::int64_t count, const Piece& piece, float* y) {
   const Floats d;
   const auto scale = hn::Set(d, piece.scale);
   const auto inverse = hn::Set(d, piece.inverse);
@@ -118,7 +118,7 @@ void Fakequantize_piece(const float* x, std::int64_t count, const Piece& piece, 
 
 // Writes dx and returns this piece's share of dscale.
 double backward_piece(const float* x, const float* dy, std::int64_t count, const Piece& piece,
-                     float* dx) {
+                      float* dx) {
   constexpr std::int64_t kBlock = 4096;
   const Floats d;
   const float low_edge = static_cast<float>(piece.format.range.qmin);
@@ -195,7 +195,7 @@ namespace {
 
 HWY_EXPORT(quantize_piece);
 HWY_EXPORT(dequantize_piece);
-HWY_EXPORT(Fakequantize_piece);
+HWY_EXPORT(fake_quantize_piece);
 HWY_EXPORT(backward_piece);
 HWY_EXPORT(min_max_piece);
 
@@ -257,7 +257,7 @@ void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, 
 
 void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept {
   for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
-    HWY_DYNAMIC_DISPATCH(Fakequantize_piece)(x + begin, end - begin, piece, y + begin);
+    HWY_DYNAMIC_DISPATCH(fake_quantize_piece)(x + begin, end - begin, piece, y + begin);
   });
 }
 
