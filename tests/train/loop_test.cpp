@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "bitloom/datasets/normalization.h"
@@ -218,6 +219,45 @@ TEST(Checkpoint, RefusesNotANumberAndANewerSchema) {
   EXPECT_THROW(load_checkpoint(dir.path() / "newer.h5"), FormatError);
   io::save_archive(dir.path() / "model.h5", Archive("bitloom.model", 1));
   EXPECT_THROW(load_checkpoint(dir.path() / "model.h5"), FormatError);
+}
+
+// A foreign reader: h5py opens the checkpoint and numpy recomputes its first layer.
+TEST(Checkpoint, IsReadByPythonWhichRecomputesALayer) {
+  if (std::system("/usr/bin/python3 -c 'import h5py, numpy' 2> /dev/null") != 0) {
+    GTEST_SKIP() << "needs Debian's python3-h5py";
+  }
+  const Task task;
+  const TempDir dir;
+  std::vector<double> ignored;
+  Checkpoint checkpoint = fresh(task, "qat");
+  run_loop(checkpoint, task.dataset, task.normalization, options_for(ignored, 1));
+  save_checkpoint(dir.path() / "checkpoint.h5", checkpoint);
+
+  layers::Network network(quant::use_integer_forward(checkpoint.graph), quant::quantized_layers(),
+                          checkpoint.parameters,
+                          {.batch = kBatch, .training = false, .keep_all_tensors = true});
+  Tensor images(DType::kF32, Shape{kBatch, 1, 12, 12});
+  datasets::normalize(task.dataset.test.view(0, kBatch), task.normalization, images);
+  network.forward(images, layers::Phase::kEvaluate);
+  const layers::Edge& edge = network.edge("input.q");
+  Tensor source(DType::kF32, edge.shape);
+  kernels::dequantize(network.tensor("input.q").raw(),
+                      {.rows = 1,
+                       .cols = source.elements(),
+                       .scale = edge.scale,
+                       .scale_per_row = false,
+                       .format = edge.format},
+                      source.data<float>());
+  Tensor result(DType::kF32, network.edge("conv1").shape);
+  copy(network.tensor("conv1"), result);
+  Archive probe("bitloom.probe", 1);
+  probe.put("source", std::move(source), "NHWC");
+  probe.put("result", std::move(result), "NHWC");
+  io::save_archive(dir.path() / "probe.h5", probe);
+  const std::string command =
+      cat("/usr/bin/python3 " BITLOOM_SOURCE_DIR "/tests/train/recompute_layer.py ",
+          (dir.path() / "checkpoint.h5").string(), " ", (dir.path() / "probe.h5").string());
+  EXPECT_EQ(std::system(command.c_str()), 0) << command;
 }
 
 TEST(Measures, OnHandWorkedRows) {
