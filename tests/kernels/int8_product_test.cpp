@@ -132,20 +132,30 @@ TEST(Int8ProductWide, EightBitWeightsAreExactWhereTheProfileSaysSo) {
   }
 }
 
-TEST(Int8Product, EqualsReferenceUnderEveryIsaCap) {
+class Int8ProductCaps : public testing::TestWithParam<Isa> {};
+
+TEST_P(Int8ProductCaps, EqualsReferenceBitForBit) {
   if (std::getenv("BITLOOM_ISA") != nullptr) GTEST_SKIP() << "runs in the uncapped parent";
-  const std::vector<Isa> caps = isa_caps();
-  for (const Isa isa : caps) {
-    const ChildResult child = run_capped(isa, "*Int8ProductShapes*:Int8ProductWide.*");
-    EXPECT_EQ(child.status, 0) << to_word(isa) << "\n" << child.output;
-    std::size_t shapes = 0;
-    for (std::size_t at = child.output.find("compared "); at != std::string::npos;
-         at = child.output.find("compared ", at + 1)) {
-      ++shapes;
-    }
-    EXPECT_EQ(shapes, int8_shapes().size()) << to_word(isa);
+  const ChildResult child = run_capped(GetParam(), "*Int8ProductShapes*:Int8ProductWide.*");
+  EXPECT_EQ(child.status, 0) << child.output;
+  std::size_t shapes = 0;
+  for (std::size_t at = child.output.find("compared "); at != std::string::npos;
+       at = child.output.find("compared ", at + 1)) {
+    ++shapes;
   }
+  EXPECT_EQ(shapes, int8_shapes().size());
 }
+
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(Int8ProductCaps);
+std::string cap_name(const testing::TestParamInfo<Isa>& cap) {
+  std::string name;
+  for (const char letter : to_word(cap.param)) {
+    if (letter != '_') name += letter;
+  }
+  return name;
+}
+
+INSTANTIATE_TEST_SUITE_P(Caps, Int8ProductCaps, testing::ValuesIn(isa_caps()), cap_name);
 
 TEST(Int8Product, IsTheSameForOneAndTwoThreads) {
   const Isa isa = effective_isa();
