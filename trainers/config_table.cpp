@@ -168,7 +168,8 @@ Key text_key(std::string name, std::string help, Access access) {
 
 /// A word of `words`; "" too where `may_be_empty`.
 template <typename Access>
-Key word_key(std::string name, std::string help, Words words, bool may_be_empty, Access access) {
+Key word_key(std::string name, std::string help, const Words& words, bool may_be_empty,
+             Access access) {
   std::string range = cat("one of ", join(words), may_be_empty ? ", or nothing" : "");
   return {std::move(name), std::move(help), std::move(range),
           [=](Config& config, std::string_view text) {
