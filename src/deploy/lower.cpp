@@ -282,7 +282,7 @@ class Lowering {
     }
     if (chain.add != nullptr) {
       const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
-      layer.residual_ratio = static_cast<float>(static_cast<double>(residual.scale) / destination);
+      layer.residual_ratio = integer::scale_ratio(residual.scale, codes_out ? output.scale : 1.0F);
     }
   }
 
@@ -319,8 +319,7 @@ class Lowering {
     }
     layer.mode = codes ? ComputeMode::kStatic : ComputeMode::kFloat;
     if (codes) {
-      layer.residual_ratio = static_cast<float>(static_cast<double>(residual.scale) /
-                                                static_cast<double>(output.scale));
+      layer.residual_ratio = integer::scale_ratio(residual.scale, output.scale);
     }
     layer.output = add_tensor(std::move(output), chain.end->name);
     model_.layers.push_back(std::move(layer));
