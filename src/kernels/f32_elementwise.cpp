@@ -27,7 +27,11 @@ void relu_gradient(ConstTensorView y, ConstTensorView dy, TensorView dx) noexcep
   float* out = dx.data<float>();
   parallel_for(y.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
 #pragma omp simd
-    for (std::int64_t i = begin; i < end; ++i) out[i] = value[i] > 0.0F ? in[i] : 0.0F;
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float gradient =
+          in[i];  // a load under the condition would not be vectorized, 10 x slower
+      out[i] = value[i] > 0.0F ? gradient : 0.0F;
+    }
   });
 }
 

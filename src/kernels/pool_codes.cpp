@@ -139,9 +139,11 @@ void max_pool_gradient(ConstTensorView destination_gradient, const integer::Wind
             float* to = image + pixel * channels;
             const float* from = dy + offset;
             const std::uint8_t* where = argmax + offset;
+            const auto index = static_cast<std::uint8_t>(position);
 #pragma omp simd
             for (std::int64_t c = 0; c < channels; ++c) {
-              to[c] += where[c] == position ? from[c] : 0.0F;
+              const float gradient = from[c];  // loaded in any case, so that the loop vectorizes
+              to[c] += where[c] == index ? gradient : 0.0F;
             }
           });
         }
