@@ -28,8 +28,7 @@ void relu_gradient(ConstTensorView y, ConstTensorView dy, TensorView dx) noexcep
   parallel_for(y.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
-      const float gradient =
-          in[i];  // a load under the condition would not be vectorized, 10 x slower
+      const float gradient = in[i];  // loaded in any case: else no vectors, 10 times slower
       out[i] = value[i] > 0.0F ? gradient : 0.0F;
     }
   });
