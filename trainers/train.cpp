@@ -111,7 +111,6 @@ StepReport report_of(const train::Progress& progress, std::int64_t epochs) {
 void request_stop() noexcept { stop_requested.store(true); }
 
 TrainResult train(const TrainRequest& request) {
-  stop_requested.store(false);
   const std::filesystem::path file = request.out / "checkpoint.h5";
   std::optional<train::Checkpoint> checkpoint;
   Config config;
@@ -148,13 +147,14 @@ TrainResult train(const TrainRequest& request) {
     }
     if (request.watcher) request.watcher(report);
   };
-  const bool finished = train::run_loop(*checkpoint, experiment.dataset, experiment.normalization,
-                                        {.train = config.train,
-                                         .forward = config.quant.forward,
-                                         .seed = config.seed,
-                                         .on_step = on_step,
-                                         .save = [&] { train::save_checkpoint(file, *checkpoint); },
-                                         .should_stop = [] { return stop_requested.load(); }});
+  const bool finished =
+      train::run_loop(*checkpoint, experiment.dataset, experiment.normalization,
+                      {.train = config.train,
+                       .forward = config.quant.forward,
+                       .seed = config.seed,
+                       .on_step = on_step,
+                       .save = [&] { train::save_checkpoint(file, *checkpoint); },
+                       .should_stop = [] { return stop_requested.exchange(false); }});
   if (config.train.epochs == 0) train::save_checkpoint(file, *checkpoint);
   return {.checkpoint = file,
           .validation_top1 = checkpoint->position.validation_top1,

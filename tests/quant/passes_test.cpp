@@ -55,7 +55,7 @@ TEST(InsertFakeQuant, PutsNodesOnWeightsInputAndOutputs) {
   const Graph graph = insert_fake_quant(parse(kPlain), qat(4), int8_profile(), true);
   EXPECT_EQ(graph.to_text(), parse(R"(bitloom-graph 1
 input = input(shape=1x8x8)
-input.q = fake_quant(input, quantizer=lsq, bits=8, dtype=s8, qmin=-128, qmax=127)
+input.q = fake_quant(input, quantizer=static, bits=8, dtype=s8, qmin=-128, qmax=127)
 conv1.weight = parameter(shape=4x1x3x3)
 conv1.weight.q = fake_quant(conv1.weight, quantizer=lsq, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0)
 conv1 = conv2d(input.q, conv1.weight.q, pad=1)
