@@ -21,8 +21,6 @@ bool lower_targets() {
 
 }  // namespace
 
-void apply_highway_cap() {
-  [[maybe_unused]] static const bool done = lower_targets();
-}
+void apply_highway_cap() { [[maybe_unused]] static const bool done = lower_targets(); }
 
 }  // namespace bitloom::kernels

@@ -81,6 +81,7 @@ const ConvCase kConvCases[] = {
     {"stem_3x3", {.source = {2, 3, 32, 32}, .weight = {16, 3, 3, 3}, .window = {.pad = 1}}},
     {"shortcut",
      {.source = {2, 16, 16, 16}, .weight = {32, 16, 1, 1}, .window = {.stride = 2}, .bias = true}},
+    {"tiny_shortcut", {.source = {3, 4, 8, 8}, .weight = {6, 4, 1, 1}, .window = {.stride = 2}}},
     {"strided",
      {.source = {2, 32, 15, 15}, .weight = {64, 32, 3, 3}, .window = {.stride = 2, .pad = 1}}},
     {"odd", {.source = {3, 13, 7, 9}, .weight = {21, 13, 3, 5}, .window = {.stride = 3, .pad = 2}}},

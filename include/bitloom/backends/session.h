@@ -24,10 +24,10 @@ struct PlanRow {
   std::string op;
   std::string mode;
   int weight_bits = 32;
-  int activation_bits = 32;     ///< of the source
-  std::string implementation;   ///< "brgconv:avx512_core_vnni", "reference"
-  std::string isa;              ///< "avx512_vnni"
-  std::string declined;         ///< "xnor: weights have 8 bits; ..." or ""
+  int activation_bits = 32;    ///< of the source
+  std::string implementation;  ///< "brgconv:avx512_core_vnni", "reference"
+  std::string isa;             ///< "avx512_vnni"
+  std::string declined;        ///< "xnor: weights have 8 bits; ..." or ""
 };
 
 /// A planned model. Runs allocate nothing; not thread-safe; the model must outlive it.

@@ -16,7 +16,8 @@ using AttributeValue = std::variant<std::int64_t, double, std::string>;
 /// One named tensor with what a foreign reader needs to understand it.
 struct ArchiveTensor {
   Tensor tensor;
-  std::string axes;  ///< memory order, one letter a dimension: "OHWI", "OI", "C", "NHWC"; "" for scalars
+  std::string
+      axes;  ///< memory order, one letter a dimension: "OHWI", "OI", "C", "NHWC"; "" for scalars
   std::string unit;  ///< unit or meaning of a value: "1", "code", "s", "weight", ...
 };
 
@@ -39,7 +40,8 @@ class Archive {
   bool has(const std::string& path) const { return tensors_.contains(path); }
   bool has_text(const std::string& path) const { return texts_.contains(path); }
 
-  /// @throws FormatError that names the path (and `source`, the file) if missing or of another type.
+  /// @throws FormatError that names the path (and `source`, the file) if missing or of another
+  /// type.
   const Tensor& tensor(const std::string& path) const;
   /// As above, and the shape and type must match.
   const Tensor& tensor(const std::string& path, DType dtype, const Shape& shape) const;

@@ -149,8 +149,8 @@ class Tensor {
 
   TensorView view() { return {dtype_, shape_, raw()}; }
   ConstTensorView view() const { return {dtype_, shape_, raw()}; }
-  operator TensorView() { return view(); }              // NOLINT: a tensor reads as its view
-  operator ConstTensorView() const { return view(); }   // NOLINT
+  operator TensorView() { return view(); }             // NOLINT: a tensor reads as its view
+  operator ConstTensorView() const { return view(); }  // NOLINT
 
  private:
   struct Free {

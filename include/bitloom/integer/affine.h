@@ -19,10 +19,10 @@ struct CodeRange {
 /// What turns reals of one tensor (or of one output channel) into codes and back.
 /// Codes lie in u8 where is_signed is false, in s8 where it is true, whatever `bits` says.
 struct AffineFormat {
-  int bits = 8;             ///< 2 .. 8
-  bool is_signed = false;   ///< s8 codes; else u8
+  int bits = 8;                 ///< 2 .. 8
+  bool is_signed = false;       ///< s8 codes; else u8
   std::int32_t zero_point = 0;  ///< code of real 0, inside range
-  CodeRange range;          ///< codes that occur
+  CodeRange range;              ///< codes that occur
   bool operator==(const AffineFormat&) const = default;
 };
 
@@ -31,7 +31,8 @@ struct AffineFormat {
 /// @throws ConfigError for bits outside 2 .. 8.
 CodeRange weight_range(int bits, bool narrow);
 
-/// Activations: [0, 2^b-1], or signed [-2^(b-1), 2^(b-1)-1]; both with zero point 0 where symmetric.
+/// Activations: [0, 2^b-1], or signed [-2^(b-1), 2^(b-1)-1]; both with zero point 0 where
+/// symmetric.
 /// @throws ConfigError for bits outside 2 .. 8.
 CodeRange activation_range(int bits, bool is_signed);
 

@@ -12,16 +12,16 @@ namespace bitloom::kernels {
 
 /// Everything that decides the primitive. A linear layer is a product with window 1x1 on [N, I].
 struct Int8Problem {
-  Shape source;                           ///< [N, C, H, W] or [N, I]
-  DType source_dtype = DType::kU8;        ///< kU8 or kS8
-  bool source_zero_point = false;         ///< a zero point is passed to run()
-  Shape weight;                           ///< [O, I/groups, KH, KW] or [O, I]
+  Shape source;                     ///< [N, C, H, W] or [N, I]
+  DType source_dtype = DType::kU8;  ///< kU8 or kS8
+  bool source_zero_point = false;   ///< a zero point is passed to run()
+  Shape weight;                     ///< [O, I/groups, KH, KW] or [O, I]
   integer::Window window;
-  DType destination_dtype = DType::kU8;   ///< kU8, kS8, kS32 (bare accumulators) or kF32
-  bool bias = true;                       ///< ignored for kS32
+  DType destination_dtype = DType::kU8;  ///< kU8, kS8, kS32 (bare accumulators) or kF32
+  bool bias = true;                      ///< ignored for kS32
   bool relu = false;
-  integer::CodeRange clip{0, 255};        ///< range of codes; full ranges cost nothing
-  bool residual = false;                  ///< codes of residual_dtype added before the ReLU
+  integer::CodeRange clip{0, 255};  ///< range of codes; full ranges cost nothing
+  bool residual = false;            ///< codes of residual_dtype added before the ReLU
   DType residual_dtype = DType::kU8;
 };
 
@@ -37,7 +37,8 @@ class Int8Product {
 
   /// Reorders weight codes (s8, OHWI memory) into the primitive's layout; once per model or step.
   void set_weights(ConstTensorView weight_s8);
-  /// f32 [O] each. In training they change with each step. bias may be empty if problem.bias is off.
+  /// f32 [O] each. In training they change with each step. bias may be empty if problem.bias is
+  /// off.
   void set_scales(ConstTensorView multiplier, ConstTensorView bias);
   /// Needs problem.source_zero_point.
   void set_source_zero_point(std::int32_t zero_point);

@@ -1,6 +1,7 @@
-// One operation of a running network, forward and backward, and the table that makes it from a node.
-// Goes to: layers/network.h. Layers know nothing of quantization methods; an edge may carry codes
-// (u8, s8) instead of reals, and a few layers (max_pool, flatten, global_avg_pool) pass them on.
+// One operation of a running network, forward and backward, and the table that makes it from a
+// node. Goes to: layers/network.h. Layers know nothing of quantization methods; an edge may carry
+// codes (u8, s8) instead of reals, and a few layers (max_pool, flatten, global_avg_pool) pass them
+// on.
 #pragma once
 
 #include <cstddef>
@@ -20,11 +21,11 @@ namespace bitloom::layers {
 
 /// What travels from one node to its readers. Gradients are always f32 and belong to the reals.
 struct Edge {
-  Shape shape;                ///< [N, C, H, W], [N, C]; weights [O, I, KH, KW], [O, I]
-  DType dtype = DType::kF32;  ///< kF32 reals; kU8 or kS8 codes
-  integer::AffineFormat format;   ///< codes only
-  const float* scale = nullptr;   ///< codes only; live: changes from step to step
-  std::int64_t scale_count = 0;   ///< 1, or shape[0] for one scale per output channel
+  Shape shape;                   ///< [N, C, H, W], [N, C]; weights [O, I, KH, KW], [O, I]
+  DType dtype = DType::kF32;     ///< kF32 reals; kU8 or kS8 codes
+  integer::AffineFormat format;  ///< codes only
+  const float* scale = nullptr;  ///< codes only; live: changes from step to step
+  std::int64_t scale_count = 0;  ///< 1, or shape[0] for one scale per output channel
   /// Set by Network on the inputs it hands to a layer: a trainable parameter lies behind this edge,
   /// so backward is asked for its gradient.
   bool needs_gradient = false;
@@ -41,8 +42,8 @@ struct LayerContext {
 
 /// Memory a layer asks the network to plan.
 struct LayerMemory {
-  std::size_t saved_bytes = 0;    ///< lives from forward to backward
-  std::size_t scratch_bytes = 0;  ///< lives during one call
+  std::size_t saved_bytes = 0;             ///< lives from forward to backward
+  std::size_t scratch_bytes = 0;           ///< lives during one call
   std::vector<bool> backward_reads_input;  ///< per input; empty means none
   bool backward_reads_output = false;
   bool aliases_input = false;  ///< output is input 0's memory under another shape (flatten)
@@ -66,7 +67,8 @@ struct BackwardCall {
   std::span<const ConstTensorView> inputs;  ///< empty views where not asked for in LayerMemory
   ConstTensorView output;                   ///< likewise
   ConstTensorView output_gradient;          ///< f32, shape of the output
-  std::span<const TensorView> input_gradients;  ///< f32; empty view where nobody needs it. Written, not added to.
+  std::span<const TensorView>
+      input_gradients;  ///< f32; empty view where nobody needs it. Written, not added to.
   std::byte* saved = nullptr;
   std::byte* scratch = nullptr;
 };

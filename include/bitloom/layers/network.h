@@ -14,14 +14,15 @@ namespace bitloom::layers {
 
 struct NetworkOptions {
   std::int64_t batch = 1;
-  bool training = true;  ///< plan memory for backward; false frees activations as it goes
+  bool training = true;           ///< plan memory for backward; false frees activations as it goes
   bool keep_all_tensors = false;  ///< every edge keeps its own memory (for SQNR, calibration)
 };
 
 /// Runs a graph on parameters that it declares in `store` and shares with other networks.
 class Network {
  public:
-  /// @throws ConfigError (unknown op or attribute, with the known ones), ShapeError (with node name).
+  /// @throws ConfigError (unknown op or attribute, with the known ones), ShapeError (with node
+  /// name).
   Network(const Graph& graph, const LayerRegistry& registry, ParameterStore& store,
           const NetworkOptions& options);
   ~Network();

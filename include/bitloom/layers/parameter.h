@@ -47,7 +47,8 @@ class ParameterStore {
 
   /// Returns the parameter if it exists with this shape and role, else makes it. Values depend on
   /// (seed, name, shape) alone. @throws ShapeError if it exists with another shape or role.
-  Parameter& declare(const std::string& name, const Shape& shape, Role role, Initializer initializer);
+  Parameter& declare(const std::string& name, const Shape& shape, Role role,
+                     Initializer initializer);
   /// @throws ConfigError if absent.
   Parameter& at(const std::string& name);
   const Parameter& at(const std::string& name) const;

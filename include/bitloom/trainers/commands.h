@@ -12,12 +12,12 @@ namespace bitloom::trainers {
 
 /// What a running training tells its watcher (progress bar, log).
 struct StepReport {
-  std::int64_t epoch = 0;        ///< from 0
+  std::int64_t epoch = 0;  ///< from 0
   std::int64_t epochs = 0;
-  std::int64_t step = 0;         ///< within the epoch, from 0
-  std::int64_t steps = 0;        ///< in an epoch
-  double loss = 0.0;             ///< mean since the epoch began
-  double train_top1 = 0.0;       ///< percent, since the epoch began
+  std::int64_t step = 0;    ///< within the epoch, from 0
+  std::int64_t steps = 0;   ///< in an epoch
+  double loss = 0.0;        ///< mean since the epoch began
+  double train_top1 = 0.0;  ///< percent, since the epoch began
   double images_per_second = 0.0;
   bool epoch_done = false;
   double validation_top1 = 0.0;  ///< percent; valid when epoch_done
@@ -26,9 +26,9 @@ using StepWatcher = std::function<void(const StepReport&)>;
 
 struct TrainRequest {
   Config config;
-  std::filesystem::path out;     ///< folder: checkpoint.h5, config.cfg, epochs.jsonl
-  std::filesystem::path init;    ///< checkpoint whose weights start the run; may be empty
-  bool resume = false;           ///< continue out/checkpoint.h5 bit for bit; config comes from it
+  std::filesystem::path out;   ///< folder: checkpoint.h5, config.cfg, epochs.jsonl
+  std::filesystem::path init;  ///< checkpoint whose weights start the run; may be empty
+  bool resume = false;         ///< continue out/checkpoint.h5 bit for bit; config comes from it
   StepWatcher watcher;
 };
 struct TrainResult {
@@ -36,7 +36,7 @@ struct TrainResult {
   double validation_top1 = 0.0;  ///< percent, of the exported model on its backend
   std::int64_t epochs = 0;
   double minutes = 0.0;
-  bool interrupted = false;      ///< request_stop() was called; the checkpoint is whole
+  bool interrupted = false;  ///< request_stop() was called; the checkpoint is whole
 };
 /// One training loop for float and qat (config.quant.method).
 TrainResult train(const TrainRequest& request);
@@ -53,16 +53,16 @@ void quantize(const QuantizeRequest& request);
 
 struct ExportRequest {
   std::filesystem::path checkpoint;
-  std::string profile;               ///< "" means the checkpoint's
-  std::filesystem::path out;         ///< model.h5
+  std::string profile;        ///< "" means the checkpoint's
+  std::filesystem::path out;  ///< model.h5
 };
 void export_model(const ExportRequest& request);
 
 /// How far quantization moved the network: exported model against float networks on the same
 /// weights, over the test images.
 struct QuantizationMeasure {
-  double sqnr_db = 0.0;                   ///< logits, against the quantizers off; inf if identical
-  double simulation_agreement = 0.0;      ///< share of images whose top-1 equals the float simulation's
+  double sqnr_db = 0.0;               ///< logits, against the quantizers off; inf if identical
+  double simulation_agreement = 0.0;  ///< share of images whose top-1 equals the float simulation's
 };
 QuantizationMeasure measure_quantization(const std::filesystem::path& checkpoint,
                                          const Config& config);
@@ -72,7 +72,7 @@ struct CheckpointSummary {
   std::string network;
   std::string method;
   std::string profile;
-  Config config;         ///< as resolved when it was made
+  Config config;  ///< as resolved when it was made
   std::string graph_text;
   std::int64_t epoch = 0;
   std::int64_t step = 0;
