@@ -13,12 +13,12 @@ using dnnl::memory;
 memory::desc weight_desc(const F32Conv2dProblem& problem, bool plain) {
   const Shape& w = problem.weight;
   const std::int64_t groups = problem.window.groups;
-  using tag = memory::format_tag;
+  using Tag = memory::format_tag;
   constexpr auto kF32 = memory::data_type::f32;
   if (groups == 1) {
-    return {{w[0], w[1], w[2], w[3]}, kF32, plain ? tag::ohwi : tag::any};
+    return {{w[0], w[1], w[2], w[3]}, kF32, plain ? Tag::ohwi : Tag::any};
   }
-  return {{groups, w[0] / groups, w[1], w[2], w[3]}, kF32, plain ? tag::gohwi : tag::any};
+  return {{groups, w[0] / groups, w[1], w[2], w[3]}, kF32, plain ? Tag::gohwi : Tag::any};
 }
 
 // One direction and the reorder between the master weights and the layout it is fastest with.

@@ -13,19 +13,19 @@ using dnnl::memory;
 class F32Linear::Impl {
  public:
   Impl(const F32LinearProblem& problem, const F32Directions& directions) : bias_(problem.bias) {
-    using tag = memory::format_tag;
+    using Tag = memory::format_tag;
     constexpr auto kF32 = memory::data_type::f32;
     const std::int64_t rows = problem.source.n();
     const std::int64_t inputs = problem.source.c();
     const std::int64_t outputs = problem.weight.n();
-    const memory::desc source({rows, inputs}, kF32, tag::ab);
-    const memory::desc weight({outputs, inputs}, kF32, tag::ab);
-    const memory::desc transposed({inputs, outputs}, kF32, tag::ba);
-    const memory::desc destination({rows, outputs}, kF32, tag::ab);
+    const memory::desc source({rows, inputs}, kF32, Tag::ab);
+    const memory::desc weight({outputs, inputs}, kF32, Tag::ab);
+    const memory::desc transposed({inputs, outputs}, kF32, Tag::ba);
+    const memory::desc destination({rows, outputs}, kF32, Tag::ab);
     const dnnl::primitive_attr attr = user_scratchpad();
 
     if (directions.forward) {
-      const memory::desc bias = bias_ ? memory::desc({1, outputs}, kF32, tag::ab) : memory::desc();
+      const memory::desc bias = bias_ ? memory::desc({1, outputs}, kF32, Tag::ab) : memory::desc();
       std::vector<PrimitiveArgument> arguments{
           {DNNL_ARG_SRC, source}, {DNNL_ARG_WEIGHTS, transposed}, {DNNL_ARG_DST, destination}};
       if (bias_) arguments.push_back({DNNL_ARG_BIAS, bias});
