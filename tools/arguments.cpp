@@ -121,7 +121,13 @@ Arguments parse_arguments(const Command& command, const std::vector<std::string>
   std::vector<std::string> problems;
   for (const po::option& option : parsed) {
     const std::string& name = option.string_key;
-    if (option.unregistered) {
+    const bool config_will_tell = own_option(command, "config") != nullptr &&
+                                  name.find('.') != std::string::npos && reads_key(command, name) &&
+                                  !option.value.empty();
+    if (option.unregistered && config_will_tell) {
+      // A mistyped key of a section that is read: the config names it, with all other mistakes.
+      arguments.overrides.push_back(name + "=" + option.value.front());
+    } else if (option.unregistered) {
       const std::string near = trainers::nearest_word(name, known_names(command));
       problems.push_back(
           to_string({"", "a known option", cat("--", name),

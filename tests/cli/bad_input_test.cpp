@@ -27,7 +27,8 @@ TEST(BadInput, CommandLine) {
   const Folder folder;
   expect_bad({}, {"usage: bitloom"});
   expect_bad({"trian"}, {"did you mean 'train'?"});
-  expect_bad(train_words(folder / "x", {"--train.epoch=3"}), {"did you mean --train.epochs?"});
+  expect_bad(train_words(folder / "x", {"--train.epoch=3", "--quant.weight_bits=33"}),
+             {"2 errors", "did you mean 'train.epochs'?", "quant.weight_bits: expected 2 .. 8"});
   expect_bad(train_words(folder / "x", {"--quant.weight_bits=0"}),
              {"quant.weight_bits: expected 2 .. 8, found '0'"});
   expect_bad(train_words(folder / "x", {"--quant.activation_bits=33"}),
