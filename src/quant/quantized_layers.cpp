@@ -52,8 +52,9 @@ kernels::Int8Problem int8_problem(const LayerContext& context) {
 }
 
 kernels::F32Directions backward_only(const LayerContext& context) {
-  return {
-      .forward = false, .backward_data = context.training, .backward_weights = context.training};
+  return {.forward = false,
+          .backward_data = context.inputs[0].needs_gradient,
+          .backward_weights = context.inputs[1].needs_gradient};
 }
 
 std::size_t aligned(std::size_t bytes) {
