@@ -11,6 +11,7 @@ packages=(
   nlohmann-json3-dev zlib1g-dev libgtest-dev libgmock-dev libbenchmark-dev
   libjs-chart.js dataset-fashion-mnist
   python3-h5py python3-numpy python3-pip clang-format clang-tidy
+  libomp-dev # clang-tidy's omp.h; what is built links g++'s libgomp
 )
 onednn_prefix=third_party/onednn
 

@@ -161,7 +161,7 @@ class Inserter {
     Node quantizer{
         .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
     // Pixels do not change while training, and a learned or followed scale would need the first
-    // convolution's backward-data pass: 11 of lenet5's 45 ms in convolutions.
+    // convolution's backward-data pass: 11 ms of a lenet5 step on two cores.
     const std::string& kind = node.op == "input" ? kStatic : quantizer_;
     quantizer.set("quantizer", kind);
     if (carries_sign && options_.asymmetric) {

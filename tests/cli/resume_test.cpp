@@ -44,7 +44,7 @@ class Resume : public testing::TestWithParam<std::string> {};
 
 TEST_P(Resume, EndsInTheSameTensors) {
   const Folder folder;
-  const Words more = {"--quant.method=" + GetParam(), "--train.epochs=8", "--train.lr=0.005"};
+  const Words more = {"--quant.method=" + GetParam(), "--train.epochs=8"};
   ASSERT_EQ(bitloom(train_words(folder / "whole", more)).exit_code, 0);
   const ChildEnd stopped =
       interrupt(train_words(folder / "cut", more), folder / "cut/epochs.jsonl");
