@@ -57,7 +57,6 @@ class Lowering {
     model_.method = options_.method;
     model_.profile = options_.profile;
     model_.config_text = options_.config_text;
-    model_.weights_label = options_.weights_label;
     model_.graph_text = graph_.to_text();
     for (const auto& [name, parameter] : store_.all()) require_finite(name, parameter.value);
     for (const Node& node : graph_.nodes()) visit(node);

@@ -18,7 +18,6 @@ struct LowerOptions {
   std::string method;             ///< "float", "ptq-static", "qat"
   std::string profile;            ///< "" for float
   std::string config_text;        ///< resolved config
-  std::string weights_label;      ///< "w8a8", "float"
   ConstTensorView normalization;  ///< f32 [C, 256]: pixel to the network's real input
 };
 
