@@ -12,7 +12,8 @@
 namespace bitloom::datasets {
 namespace {
 
-constexpr std::array<Reader, 2> kReaders{{{"idx", read_idx}, {"synthetic", make_synthetic}}};
+constexpr std::array<Reader, 3> kReaders{
+    {{"idx", read_idx}, {"cifar10", read_cifar10}, {"synthetic", make_synthetic}}};
 
 const Reader& find_reader(const std::string& word) {
   for (const Reader& reader : kReaders) {

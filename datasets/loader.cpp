@@ -63,6 +63,8 @@ class BatchLoader::Ring {
   std::mutex mutex_;  // guards what follows; order_ changes only while the thread is idle
   std::condition_variable changed_;
   std::vector<std::uint32_t> order_;
+  RandomStream augmentation_{0, 0};      // of the epoch; changes as order_ does
+  std::vector<std::uint8_t> augmented_;  // one image, the thread's own
   std::int64_t filled_ = 0;
   std::int64_t released_ = 0;
   std::int64_t end_ = 0;
@@ -77,6 +79,7 @@ BatchLoader::Ring::Ring(const ImageSet& set, Tensor table, const LoaderOptions& 
     : set_(set), table_(std::move(table)), options_(options) {
   require_between("batch", options.batch, 1, 1 << 20);
   require_between("prefetch", options.prefetch, 1, 64);
+  require_between("data.augment_pad", options.augment.pad, 0, 1024);
   const Shape& shape = set.images.shape();
   if (set.images.dtype() != DType::kU8 || shape.rank() != 4 || shape.n() != set.size() ||
       table_.shape() != Shape{shape.c(), 256} || table_.dtype() != DType::kF32) {
@@ -99,6 +102,7 @@ BatchLoader::Ring::Ring(const ImageSet& set, Tensor table, const LoaderOptions& 
     slot.labels.resize(static_cast<std::size_t>(options.batch));
   }
   order_.resize(static_cast<std::size_t>(set.size()));
+  augmented_.resize(static_cast<std::size_t>(shape.c() * shape.h() * shape.w()));
   thread_ = std::thread([this] { run(); });
 }
 
@@ -123,6 +127,7 @@ void BatchLoader::Ring::start(std::int64_t epoch, std::int64_t first_batch) {
   } else {
     for (std::size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<std::uint32_t>(i);
   }
+  augmentation_ = RandomStream(options_.seed, cat("augment", epoch));
   error_ = nullptr;
   held_ = false;
   filled_ = released_ = first_batch;
@@ -191,8 +196,14 @@ void BatchLoader::Ring::fill(std::int64_t batch, Slot& slot) {
                          .remedy = "set data.classes"});
     }
     slot.labels[static_cast<std::size_t>(i)] = label;
-    normalize_pixels(set_.images.data<std::uint8_t>() + index * bytes, table_.data<float>(),
-                     shape.c(), pixels, slot.images.data<float>() + i * bytes);
+    const std::uint8_t* image = set_.images.data<std::uint8_t>() + index * bytes;
+    if (options_.augment.any()) {
+      augment_image(image, shape, options_.augment.pad,
+                    draw_augmentation(augmentation_, index, options_.augment), augmented_.data());
+      image = augmented_.data();
+    }
+    normalize_pixels(image, table_.data<float>(), shape.c(), pixels,
+                     slot.images.data<float>() + i * bytes);
   }
 }
 

@@ -17,6 +17,10 @@ struct Reader {
 /// IDX files of MNIST's layout in the folder `options.path`, plain or gzip. @throws FormatError.
 ImageSet read_idx(const DataOptions& options, Split split);
 
+/// CIFAR-10's binary files data_batch_1.bin .. data_batch_5.bin and test_batch.bin in the folder
+/// `options.path`. @throws FormatError.
+ImageSet read_cifar10(const DataOptions& options, Split split);
+
 /// Images computed from `options.synthetic_seed`. @throws ConfigError for sizes out of range.
 ImageSet make_synthetic(const DataOptions& options, Split split);
 

@@ -19,6 +19,12 @@ void declare_data(Keys& keys) {
   keys.push_back(seed_key(
       "data.split_seed", "which images are held out",
       [](auto& c) -> auto& { return c.data.split_seed; }));
+  keys.push_back(integer_key(
+      "data.augment_pad", "training images: random crop of the image padded by so many; 0: none", 0,
+      1024, [](auto& c) -> auto& { return c.data.augment.pad; }));
+  keys.push_back(flag_key(
+      "data.augment_flip", "training images: mirror every second one",
+      [](auto& c) -> auto& { return c.data.augment.flip; }));
   keys.push_back(real_list_key(
       "data.mean", "per channel, of pixel / 255; nothing: 0", {-1e6, 1e6},
       [](auto& c) -> auto& { return c.data.mean; }));

@@ -152,6 +152,7 @@ TrainResult train(const TrainRequest& request) {
                       {.train = config.train,
                        .forward = config.quant.forward,
                        .seed = config.seed,
+                       .augment = config.data.augment,
                        .on_step = on_step,
                        .save = [&] { train::save_checkpoint(file, *checkpoint); },
                        .should_stop = [] { return stop_requested.exchange(false); }});

@@ -13,7 +13,11 @@ struct NetworkRow {
   layers::Graph (*build)(const NetworkShape&);
 };
 
-constexpr std::array<NetworkRow, 2> kNetworks{{{"lenet5", lenet5}, {"resnet8", resnet8}}};
+constexpr std::array<NetworkRow, 5> kNetworks{{{"lenet5", lenet5},
+                                               {"resnet8", resnet8},
+                                               {"resnet20", resnet20},
+                                               {"resnet32", resnet32},
+                                               {"resnet56", resnet56}}};
 
 }  // namespace
 

@@ -57,7 +57,7 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
     optimizer.restore(checkpoint.optimizer_slots, "checkpoint");
   }
   datasets::BatchLoader loader(dataset.train, normalization.clone(),
-                               {.batch = batch, .seed = options.seed});
+                               {.batch = batch, .seed = options.seed, .augment = options.augment});
   const std::int64_t steps = loader.batches();
   const std::int64_t all_steps = steps * options.train.epochs;
   Tensor logit_gradient(DType::kF32, Shape{batch, dataset.classes});

@@ -62,6 +62,21 @@ TEST(Resnet8, HasItsParametersAndShapes) {
   EXPECT_EQ(network.edge("fc").shape, (Shape{2, 10}));
 }
 
+// He et al. count 0.27, 0.46 and 0.85 M with parameter-free shortcuts; the two projections add
+// 16*32 + 32*64 weights and 2 * (32 + 64) of batch norm.
+TEST(ResnetCifar, HasThePublishedSizes) {
+  const auto count = [](const char* name) {
+    layers::ParameterStore store(1);
+    const layers::Network network(build_network(name, {.channels = 3, .height = 32, .width = 32}),
+                                  layers::float_layers(), store, {.batch = 1, .training = false});
+    return trained_values(store);
+  };
+  constexpr std::int64_t kProjections = 16 * 32 + 32 * 64 + 2 * (32 + 64);
+  EXPECT_EQ(count("resnet20") - kProjections, 269722);
+  EXPECT_EQ(count("resnet32") - kProjections, 464154);
+  EXPECT_EQ(count("resnet56") - kProjections, 853018);
+}
+
 TEST(Resnet8, AddsTheShortcutSecond) {
   const layers::Graph graph = resnet8({.channels = 3, .height = 32, .width = 32});
   EXPECT_THAT(graph.find("block1.add")->inputs, testing::ElementsAre("block1.bn2", "stem.relu"));
@@ -89,7 +104,7 @@ TEST(Networks, FitOtherImages) {
 
 TEST(Networks, RefuseWhatCannotBe) {
   EXPECT_ERROR(ConfigError, build_network("lenet6", {}), "model.network",
-               "expected one of lenet5, resnet8", "'lenet6'");
+               "expected one of lenet5, resnet8, ", "'lenet6'");
   EXPECT_ERROR(ConfigError, lenet5({.classes = 0}), "at least 1");
   EXPECT_ERROR(ConfigError, lenet5({.height = 1, .width = 1}), "pool1", "found 1x1");
 }

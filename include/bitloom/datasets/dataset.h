@@ -9,18 +9,20 @@
 #include <vector>
 
 #include "bitloom/core/tensor.h"
+#include "bitloom/datasets/augment.h"
 
 namespace bitloom::datasets {
 
 /// Config section [data].
 struct DataOptions {
-  std::string reader = "idx";                              ///< "idx" or "synthetic"
+  std::string reader = "idx";                              ///< "idx", "cifar10" or "synthetic"
   std::string path = "/usr/share/datasets/fashion-mnist";  ///< folder; synthetic ignores it
   std::int64_t classes = 10;                               ///< labels are 0 .. classes-1
   std::int64_t validation_images = 5000;  ///< taken from the training set; calibrate and choose
   std::uint64_t split_seed = 1;           ///< which ones; apart from `seed`, so runs compare
   std::int64_t train_limit = 0;           ///< use so many training images; 0: all
   std::int64_t test_limit = 0;            ///< use the first so many test images; 0: all
+  AugmentOptions augment;                 ///< of training images alone
   std::vector<float> mean;                ///< per channel, of pixel / 255; {}: 0
   std::vector<float> stddev;              ///< per channel, of pixel / 255, > 0; {}: 1
   std::int64_t synthetic_images = 4000;   ///< training set, validation included

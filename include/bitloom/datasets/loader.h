@@ -15,8 +15,9 @@ namespace bitloom::datasets {
 struct LoaderOptions {
   std::int64_t batch = 128;
   std::uint64_t seed = 1;
-  bool shuffle = true;        ///< else the set's own order
-  bool drop_last = true;      ///< leave out the last batch if it is not full
+  bool shuffle = true;    ///< else the set's own order
+  bool drop_last = true;  ///< leave out the last batch if it is not full
+  AugmentOptions augment;
   std::int64_t prefetch = 3;  ///< batches that may lie ready, 1 .. 64
 };
 
@@ -31,7 +32,8 @@ struct Batch {
 /// Walks over an ImageSet epoch by epoch.
 ///
 /// The order of epoch e is permutation(RandomStream(seed, cat("shuffle", e)), N): a function of
-/// seed and epoch alone, so a run that is resumed at (epoch, batch) sees the same batches.
+/// seed and epoch alone, so a run that is resumed at (epoch, batch) sees the same batches. Image i
+/// is augmented by RandomStream(seed, cat("augment", e)) at i, whatever batch it falls into.
 /// One background thread gathers and normalises into preallocated buffers; it uses no OpenMP, and
 /// next() waits only if it has fallen behind. next() and start() are for one thread.
 class BatchLoader {

@@ -20,10 +20,14 @@ struct NetworkShape {
 /// 32C5(pad 2)-BN-ReLU-MP2-64C5(pad 2)-BN-ReLU-MP2-512FC-ReLU-FC.
 layers::Graph lenet5(const NetworkShape& shape);
 
-/// CIFAR-style: 16C3-BN-ReLU, three residual stages of one basic block (16, 32, 64 channels, the
-/// last two halve the map; 1x1 convolution + BN on their shortcuts), global average pool, FC.
-/// Source: He et al. 2016, section 4.2, at n = 1 with projection shortcuts (MLPerf Tiny ResNet-8).
+/// CIFAR-style: 16C3-BN-ReLU, three residual stages of n basic blocks (16, 32, 64 channels, the
+/// last two halve the map), global average pool, FC; 6n + 2 weighted layers, n = 1, 3, 5, 9.
+/// Source: He et al. 2016, section 4.2 (resnet8: MLPerf Tiny). Ours differs: a shortcut whose shape
+/// changes is a 1x1 convolution + BN (their option B), which integers can run.
 layers::Graph resnet8(const NetworkShape& shape);
+layers::Graph resnet20(const NetworkShape& shape);
+layers::Graph resnet32(const NetworkShape& shape);
+layers::Graph resnet56(const NetworkShape& shape);
 
 std::vector<std::string> network_names();
 /// @throws ConfigError for an unknown name, listing the known ones.

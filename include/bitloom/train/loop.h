@@ -27,6 +27,7 @@ struct LoopOptions {
   std::string forward = "integer";  ///< "integer" or "float" for graphs with fake_quant nodes
   std::string validation_backend = "onednn";
   std::uint64_t seed = 1;
+  datasets::AugmentOptions augment;
   std::function<void(const Progress&)> on_step;
   std::function<void()> save;         ///< writes the checkpoint as it stands
   std::function<bool()> should_stop;  ///< asked after each step

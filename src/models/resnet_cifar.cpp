@@ -1,3 +1,4 @@
+#include "bitloom/core/error.h"
 #include "bitloom/models/networks.h"
 #include "builder.h"
 
@@ -24,20 +25,30 @@ void basic_block(GraphBuilder& builder, const std::string& name, std::int64_t ch
   builder.relu(name + ".relu2");
 }
 
-}  // namespace
-
-layers::Graph resnet8(const NetworkShape& shape) {
+// Stem, three stages of `blocks` basic blocks each, global average pool, FC.
+layers::Graph resnet_cifar(const NetworkShape& shape, int blocks) {
   GraphBuilder builder(shape);
   builder.conv2d("stem.conv", 16, {.kernel = 3, .pad = 1});
   builder.batch_norm("stem.bn");
   builder.relu("stem.relu");
-  basic_block(builder, "block1", 16, 1);
-  basic_block(builder, "block2", 32, 2);
-  basic_block(builder, "block3", 64, 2);
+  int number = 0;
+  for (const std::int64_t channels : {16, 32, 64}) {
+    for (int block = 0; block < blocks; ++block) {
+      const bool halves = channels != 16 && block == 0;
+      basic_block(builder, cat("block", ++number), channels, halves ? 2 : 1);
+    }
+  }
   builder.global_avg_pool("pool");
   builder.flatten("flatten");
   builder.linear("fc", shape.classes);
   return builder.take();
 }
+
+}  // namespace
+
+layers::Graph resnet8(const NetworkShape& shape) { return resnet_cifar(shape, 1); }
+layers::Graph resnet20(const NetworkShape& shape) { return resnet_cifar(shape, 3); }
+layers::Graph resnet32(const NetworkShape& shape) { return resnet_cifar(shape, 5); }
+layers::Graph resnet56(const NetworkShape& shape) { return resnet_cifar(shape, 9); }
 
 }  // namespace bitloom::models
