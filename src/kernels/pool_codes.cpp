@@ -79,24 +79,37 @@ std::int32_t round_half_even_quotient(std::int32_t sum, std::int32_t count) {
   return quotient + (twice > count || (twice == count && quotient % 2 != 0) ? 1 : 0);
 }
 
+// Pixels of a window that lie inside the image.
+std::int32_t pixels_inside(const Shape& source, const integer::Window& window, std::int64_t y,
+                           std::int64_t x) {
+  const Inside rows = inside(y, window.kernel_h, window, source.h());
+  const Inside columns = inside(x, window.kernel_w, window, source.w());
+  return static_cast<std::int32_t>((rows.last - rows.first) * (columns.last - columns.first));
+}
+
 template <typename Code>
-void average_pool(const Code* source, const Shape& shape, Code* destination) {
+void avg_pool(const Code* source, const Shape& shape, const integer::Window& window,
+              Code* destination, const Shape& out) {
   const std::int64_t channels = shape.c();
-  const std::int64_t pixels = shape.h() * shape.w();
-  parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
+  parallel_for(out.n() * out.h(), 1, [&](std::int64_t begin, std::int64_t end, int) {
     constexpr std::int64_t kBlock = 64;
     std::array<std::int32_t, kBlock> sums;
-    for (std::int64_t n = begin; n < end; ++n) {
-      for (std::int64_t base = 0; base < channels; base += kBlock) {
-        const std::int64_t count = std::min(kBlock, channels - base);
-        sums.fill(0);
-        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-          const Code* value = source + (n * pixels + pixel) * channels + base;
-          for (std::int64_t c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += value[c];
-        }
-        for (std::int64_t c = 0; c < count; ++c) {
-          destination[n * channels + base + c] = static_cast<Code>(round_half_even_quotient(
-              sums[static_cast<std::size_t>(c)], static_cast<std::int32_t>(pixels)));
+    for (std::int64_t row = begin; row < end; ++row) {
+      const Code* image = source + row / out.h() * shape.h() * shape.w() * channels;
+      for (std::int64_t x = 0; x < out.w(); ++x) {
+        const std::int32_t pixels = pixels_inside(shape, window, row % out.h(), x);
+        for (std::int64_t base = 0; base < channels; base += kBlock) {
+          const std::int64_t count = std::min(kBlock, channels - base);
+          sums.fill(0);
+          for_each_pixel(shape, window, row % out.h(), x, [&](std::int64_t, std::int64_t pixel) {
+            const Code* value = image + pixel * channels + base;
+            for (std::int64_t c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += value[c];
+          });
+          Code* to = destination + (row * out.w() + x) * channels + base;
+          for (std::int64_t c = 0; c < count; ++c) {
+            to[c] = static_cast<Code>(
+                round_half_even_quotient(sums[static_cast<std::size_t>(c)], pixels));
+          }
         }
       }
     }
@@ -152,27 +165,41 @@ void max_pool_gradient(ConstTensorView destination_gradient, const integer::Wind
   });
 }
 
-void global_avg_pool_codes(ConstTensorView source, TensorView destination) noexcept {
+void avg_pool_codes(ConstTensorView source, const integer::Window& window,
+                    TensorView destination) noexcept {
+  const Shape& shape = source.shape();
+  const Shape& out = destination.shape();
   if (source.dtype() == DType::kU8) {
-    average_pool(source.data<std::uint8_t>(), source.shape(), destination.data<std::uint8_t>());
+    avg_pool(source.data<std::uint8_t>(), shape, window, destination.data<std::uint8_t>(), out);
   } else {
-    average_pool(source.data<std::int8_t>(), source.shape(), destination.data<std::int8_t>());
+    avg_pool(source.data<std::int8_t>(), shape, window, destination.data<std::int8_t>(), out);
   }
 }
 
-void global_avg_pool_gradient(ConstTensorView destination_gradient,
-                              TensorView source_gradient) noexcept {
+void avg_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
+                       TensorView source_gradient) noexcept {
   const Shape& shape = source_gradient.shape();
+  const Shape& out = destination_gradient.shape();
   const std::int64_t channels = shape.c();
-  const std::int64_t pixels = shape.h() * shape.w();
+  const std::int64_t image_size = shape.h() * shape.w() * channels;
   const float* dy = destination_gradient.data<float>();
   float* dx = source_gradient.data<float>();
-  const auto count = static_cast<float>(pixels);
+  // Windows of one image may overlap, so an image is one thread's.
   parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t row = begin * pixels; row < end * pixels; ++row) {
-      const float* from = dy + row / pixels * channels;
+    for (std::int64_t n = begin; n < end; ++n) {
+      float* image = dx + n * image_size;
+      std::fill_n(image, image_size, 0.0F);
+      for (std::int64_t y = 0; y < out.h(); ++y) {
+        for (std::int64_t x = 0; x < out.w(); ++x) {
+          const float* from = dy + ((n * out.h() + y) * out.w() + x) * channels;
+          const auto count = static_cast<float>(pixels_inside(shape, window, y, x));
+          for_each_pixel(shape, window, y, x, [&](std::int64_t, std::int64_t pixel) {
+            float* to = image + pixel * channels;
 #pragma omp simd
-      for (std::int64_t c = 0; c < channels; ++c) dx[row * channels + c] = from[c] / count;
+            for (std::int64_t c = 0; c < channels; ++c) to[c] += from[c] / count;
+          });
+        }
+      }
     }
   });
 }

@@ -88,6 +88,68 @@ const PoolCase kPoolCases[] = {
 INSTANTIATE_TEST_SUITE_P(Windows, MaxPoolCodes, testing::ValuesIn(kPoolCases),
                          [](const auto& one) { return std::string(one.param.name); });
 
+// Odd channels; windows that overhang every border, of which some have one pixel.
+const PoolCase kAvgPoolCases[] = {
+    {"same_3x3", {2, 65, 7, 6}, {.kernel_h = 3, .kernel_w = 3, .stride = 1, .pad = 1}, 256},
+    {"stride_2", {1, 63, 9, 8}, {.kernel_h = 3, .kernel_w = 3, .stride = 2, .pad = 1}, 4},
+    {"ties_2x2", {3, 3, 8, 8}, {.kernel_h = 2, .kernel_w = 2, .stride = 2}, 4},
+    {"one_channel", {2, 1, 5, 7}, {.kernel_h = 4, .kernel_w = 2, .stride = 1, .pad = 1}, 2},
+    {"wide_pad", {1, 130, 4, 4}, {.kernel_h = 4, .kernel_w = 4, .stride = 3, .pad = 3}, 256},
+    {"one_pixel", {1, 1, 1, 1}, {}, 256},
+};
+
+class AvgPoolCodes : public testing::TestWithParam<PoolCase> {
+ protected:
+  // Sums of a few codes and their quotient by a count below 17 are exact in double wherever they
+  // tie, so nearbyint decides each tie as the integers must.
+  template <typename Code>
+  void check(int lowest) {
+    const PoolCase& one = GetParam();
+    const Tensor codes = random_codes<Code>(one.source, one.levels, lowest);
+    const Shape out = pool_output("pool", one.source, one.window);
+    reference::Array<double> sum(out), count(out);
+    Tensor dy(DType::kF32, out), dx(DType::kF32, one.source);
+    reference::Array<double> expected(one.source);
+    for (std::int64_t i = 0; i < out.elements(); ++i) {
+      dy.data<float>()[i] = static_cast<float>(i % 17 - 8);
+    }
+    const auto each_tap = [&](const auto& body) {
+      for (std::int64_t c = 0; c < out.c(); ++c) {
+        reference::for_each_tap(one.source, out, one.window,
+                                [&](std::int64_t n, std::int64_t y, std::int64_t x, std::int64_t,
+                                    std::int64_t, std::int64_t sy, std::int64_t sx) {
+                                  body(out.offset(n, c, y, x), one.source.offset(n, c, sy, sx));
+                                });
+      }
+    };
+    each_tap([&](std::int64_t to, std::int64_t from) {
+      sum[to] += element(codes, from);
+      count[to] += 1.0;
+    });
+    each_tap([&](std::int64_t to, std::int64_t from) {
+      expected[from] += static_cast<double>(dy.data<float>()[to]) / count[to];
+    });
+    Tensor pooled(kDTypeOf<Code>, out);
+    avg_pool_codes(codes, one.window, pooled);
+    for (std::int64_t i = 0; i < out.elements(); ++i) {
+      ASSERT_EQ(element(pooled, i), std::nearbyint(sum[i] / count[i])) << i;
+    }
+    for (float& value : dx.span<float>()) value = NAN;
+    avg_pool_gradient(dy, one.window, dx);
+    for (std::int64_t i = 0; i < dx.elements(); ++i) {  // at most 16 terms of at most 8
+      ASSERT_NEAR(static_cast<double>(dx.data<float>()[i]), expected[i], 1e-5) << i;
+    }
+  }
+};
+
+TEST_P(AvgPoolCodes, AgreesWithReference) {
+  check<std::uint8_t>(0);
+  check<std::int8_t>(-GetParam().levels / 2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Windows, AvgPoolCodes, testing::ValuesIn(kAvgPoolCases),
+                         [](const auto& one) { return std::string(one.param.name); });
+
 // 2x2 images. u8: 1+2+3+4 = 10 / 4 = 2.5 -> 2; 3.5 -> 4; 2.75 -> 3; 255. s8: -2.5 -> -2;
 // -3.5 -> -4; -0.25 -> 0; -128.
 TEST(GlobalAvgPoolCodes, RoundsHalfToEven) {

@@ -1,5 +1,6 @@
 // Pooling of codes (u8, s8) in NHWC, for training: the forward works on codes, the gradient is f32.
-// Comes from: layers/max_pool, layers/global_avg_pool, where their input edge carries codes.
+// Comes from: layers/max_pool, layers/avg_pool, layers/global_avg_pool, where their input edge
+// carries codes.
 #pragma once
 
 #include <cstdint>
@@ -24,12 +25,31 @@ void max_pool_codes(ConstTensorView source, const integer::Window& window, Tenso
 void max_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
                        const std::uint8_t* argmax, TensorView source_gradient) noexcept;
 
-/// y[n, c] = round_half_even(sum of codes / (H*W)), in integers: one rounding, none in float.
-/// Shapes: source [N, C, H, W], destination [N, C, 1, 1] of the same type.
-void global_avg_pool_codes(ConstTensorView source, TensorView destination) noexcept;
+/// y = round_half_even(sum / count) over the pixels of each window that lie inside the image, in
+/// integers: one rounding, none in float. Padding counts neither in sum nor in count.
+/// Shapes: source [N, C, H, W]; destination pool_output() of the same type.
+/// @pre window.pad < kernel_h and kernel_w: each window has a pixel.
+void avg_pool_codes(ConstTensorView source, const integer::Window& window,
+                    TensorView destination) noexcept;
 
-/// dx = dy / (H*W), f32; rounding counts as the identity (straight-through).
-void global_avg_pool_gradient(ConstTensorView destination_gradient,
-                              TensorView source_gradient) noexcept;
+/// dx = sum of dy / count over the windows that hold the pixel, f32; rounding counts as the
+/// identity (straight-through). Sums in the order of the windows: the same bits whatever the
+/// threads.
+void avg_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
+                       TensorView source_gradient) noexcept;
+
+/// avg_pool_codes over the whole image; destination [N, C, 1, 1].
+inline void global_avg_pool_codes(ConstTensorView source, TensorView destination) noexcept {
+  avg_pool_codes(source, {.kernel_h = source.shape().h(), .kernel_w = source.shape().w()},
+                 destination);
+}
+
+/// avg_pool_gradient over the whole image: dx = dy / (H * W).
+inline void global_avg_pool_gradient(ConstTensorView destination_gradient,
+                                     TensorView source_gradient) noexcept {
+  const Shape& shape = source_gradient.shape();
+  avg_pool_gradient(destination_gradient, {.kernel_h = shape.h(), .kernel_w = shape.w()},
+                    source_gradient);
+}
 
 }  // namespace bitloom::kernels
