@@ -12,8 +12,11 @@
 namespace bitloom::datasets {
 namespace {
 
-constexpr std::array<Reader, 3> kReaders{
-    {{"idx", read_idx}, {"cifar10", read_cifar10}, {"synthetic", make_synthetic}}};
+constexpr std::array<Reader, 5> kReaders{{{"idx", read_idx},
+                                          {"cifar10", read_cifar10},
+                                          {"hdf5", read_hdf5},
+                                          {"folder", read_image_folder},
+                                          {"synthetic", make_synthetic}}};
 
 const Reader& find_reader(const std::string& word) {
   for (const Reader& reader : kReaders) {

@@ -21,6 +21,14 @@ ImageSet read_idx(const DataOptions& options, Split split);
 /// `options.path`. @throws FormatError.
 ImageSet read_cifar10(const DataOptions& options, Split split);
 
+/// HDF5 files train.h5 and test.h5 in the folder `options.path`: /images u8 [N, H, W, C], /labels
+/// integers [N]. @throws FormatError.
+ImageSet read_hdf5(const DataOptions& options, Split split);
+
+/// Pictures in `options.path`/{train,test or val}/CLASS, decoded in parallel, resized and cropped
+/// by options.resize and options.image_size. @throws FormatError, ConfigError.
+ImageSet read_image_folder(const DataOptions& options, Split split);
+
 /// Images computed from `options.synthetic_seed`. @throws ConfigError for sizes out of range.
 ImageSet make_synthetic(const DataOptions& options, Split split);
 

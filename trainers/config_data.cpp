@@ -38,6 +38,15 @@ void declare_data(Keys& keys) {
       "data.test_limit", "use the first so many; 0: all", 0, kMany,
       [](auto& c) -> auto& { return c.data.test_limit; }));
   keys.push_back(integer_key(
+      "data.resize", "folder: shorter side of an image before the crop; 0: as it is", 0, 4096,
+      [](auto& c) -> auto& { return c.data.resize; }));
+  keys.push_back(integer_key(
+      "data.image_size", "folder: side of the central crop; 0: none", 0, 4096,
+      [](auto& c) -> auto& { return c.data.image_size; }));
+  keys.push_back(flag_key(
+      "data.gray", "folder: one channel instead of three",
+      [](auto& c) -> auto& { return c.data.gray; }));
+  keys.push_back(integer_key(
       "data.synthetic_images", "synthetic: training set, validation included", 1, 1'000'000,
       [](auto& c) -> auto& { return c.data.synthetic_images; }));
   keys.push_back(integer_key(

@@ -28,7 +28,7 @@ const std::map<std::string, std::vector<std::string>>& arrows() {
       {"models", {"layers"}},
       {"quant", {"layers", "integer"}},
       {"deploy", {"quant"}},
-      {"datasets", {"core", "io", "zlib.h"}},
+      {"datasets", {"core", "io", "zlib.h", "jpeglib.h", "jerror.h", "png.h"}},
       {"train", {"deploy", "backends", "datasets"}},
       {"trainers", {"train", "models", "io", "boost"}},
       {"tools", {"trainers"}}};

@@ -1,5 +1,6 @@
 // Labelled images in memory, as the files hold them: u8, channels-last.
-// Comes from: files (IDX), arithmetic (synthetic). Goes to: loader.h, train, deploy (calibration).
+// Comes from: files (IDX, CIFAR-10, HDF5, JPEG, PNG), arithmetic (synthetic). Goes to: loader.h,
+// train, deploy (calibration).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +16,8 @@ namespace bitloom::datasets {
 
 /// Config section [data].
 struct DataOptions {
-  std::string reader = "idx";                              ///< "idx", "cifar10" or "synthetic"
+  /// "idx", "cifar10", "hdf5", "folder" or "synthetic".
+  std::string reader = "idx";
   std::string path = "/usr/share/datasets/fashion-mnist";  ///< folder; synthetic ignores it
   std::int64_t classes = 10;                               ///< labels are 0 .. classes-1
   std::int64_t validation_images = 5000;  ///< taken from the training set; calibrate and choose
@@ -25,6 +27,9 @@ struct DataOptions {
   AugmentOptions augment;                 ///< of training images alone
   std::vector<float> mean;                ///< per channel, of pixel / 255; {}: 0
   std::vector<float> stddev;              ///< per channel, of pixel / 255, > 0; {}: 1
+  std::int64_t resize = 256;              ///< folder: shorter side before the crop; 0: as it is
+  std::int64_t image_size = 224;          ///< folder: side of the central crop; 0: none
+  bool gray = false;                      ///< folder: one channel instead of three
   std::int64_t synthetic_images = 4000;   ///< training set, validation included
   std::int64_t synthetic_test_images = 1000;
   std::int64_t synthetic_height = 28;
@@ -64,7 +69,8 @@ const ImageSet& images_of(const Dataset& dataset, Split split);
 /// Reads with the reader that `options.reader` names.
 /// @throws ConfigError for an unknown reader (listing the known ones) or a number out of its range;
 ///         FormatError if a file is missing, truncated, longer than its header says, of another
-///         kind, or holds a label outside 0 .. classes-1.
+///         kind, holds a label outside 0 .. classes-1, images of several sizes, other classes than
+///         data.classes, or more than memory has room for.
 Dataset load_dataset(const DataOptions& options);
 
 /// As above, but reads and holds only the test images; for `eval` and `bench`.
