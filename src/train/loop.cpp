@@ -7,11 +7,9 @@
 #include "bitloom/datasets/loader.h"
 #include "bitloom/deploy/lower.h"
 #include "bitloom/integer/profile.h"
-#include "bitloom/layers/network.h"
-#include "bitloom/quant/passes.h"
-#include "bitloom/quant/quantized_layers.h"
 #include "bitloom/train/evaluate.h"
 #include "bitloom/train/optimizer.h"
+#include "bitloom/train/step.h"
 
 namespace bitloom::train {
 namespace {
@@ -48,11 +46,8 @@ integer::Model lower_checkpoint(const Checkpoint& checkpoint, ConstTensorView no
 bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Tensor& normalization,
               const LoopOptions& options) {
   const std::int64_t batch = options.train.batch;
-  const bool integer_forward = options.forward == "integer";
-  layers::Network network(
-      integer_forward ? quant::use_integer_forward(checkpoint.graph) : checkpoint.graph,
-      quant::quantized_layers(), checkpoint.parameters, {.batch = batch, .training = true});
-  Sgd optimizer(checkpoint.parameters, options.train);
+  TrainingStep training_step(checkpoint, options.train, options.forward, dataset.classes);
+  Sgd& optimizer = training_step.optimizer();
   if (!checkpoint.optimizer_slots.empty()) {
     optimizer.restore(checkpoint.optimizer_slots, "checkpoint");
   }
@@ -60,7 +55,6 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
                                {.batch = batch, .seed = options.seed, .augment = options.augment});
   const std::int64_t steps = loader.batches();
   const std::int64_t all_steps = steps * options.train.epochs;
-  Tensor logit_gradient(DType::kF32, Shape{batch, dataset.classes});
   Position& position = checkpoint.position;
   const auto save = [&] {
     checkpoint.optimizer_slots.clear();
@@ -78,17 +72,14 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
     while (const std::optional<datasets::Batch> data = loader.next()) {
       const std::int64_t global_step = position.epoch * steps + position.step;
       const double lr = learning_rate(options.train, global_step, all_steps, steps);
-      const ConstTensorView logits = network.forward(data->images, layers::Phase::kTrain);
-      const double loss = layers::softmax_cross_entropy(logits, data->labels, logit_gradient);
-      if (!std::isfinite(loss)) {
-        throw NumericError(
-            ErrorText{cat("epoch ", position.epoch + 1, ", step ", position.step + 1),
-                      "a finite loss", cat(loss), "lower train.lr; the last checkpoint is whole"});
+      const StepResult result = training_step.run(data->images, data->labels, lr);
+      if (!std::isfinite(result.loss)) {
+        throw NumericError(ErrorText{
+            cat("epoch ", position.epoch + 1, ", step ", position.step + 1), "a finite loss",
+            cat(result.loss), "lower train.lr; the last checkpoint is whole"});
       }
-      position.correct += count_correct(logits, data->labels);
-      position.loss_sum += loss;
-      network.backward(logit_gradient);
-      optimizer.step(lr);
+      position.correct += result.correct;
+      position.loss_sum += result.loss;
       ++position.step;
 
       const double elapsed = seconds_since(start);
