@@ -18,10 +18,6 @@ constexpr int kRounds = 10;
 std::uint32_t low(std::uint64_t value) { return static_cast<std::uint32_t>(value); }
 std::uint32_t high(std::uint64_t value) { return static_cast<std::uint32_t>(value >> 32); }
 
-std::array<std::uint32_t, 4> block(std::uint64_t seed, std::uint64_t stream, std::uint64_t index) {
-  return philox({low(index), high(index), low(stream), high(stream)}, {low(seed), high(seed)});
-}
-
 std::uint64_t fnv1a(std::string_view name) {
   std::uint64_t hash = 0xCBF29CE484222325U;
   for (const char letter : name) {
@@ -54,8 +50,10 @@ std::array<std::uint32_t, 4> philox(std::array<std::uint32_t, 4> counter,
 RandomStream::RandomStream(std::uint64_t seed, std::string_view name)
     : RandomStream(seed, fnv1a(name)) {}
 
-std::uint32_t RandomStream::bits(std::uint64_t index) const {
-  return block(seed_, stream_, index / 4)[index % 4];
+std::uint32_t RandomStream::bits(std::uint64_t index) const { return block(index / 4)[index % 4]; }
+
+std::array<std::uint32_t, 4> RandomStream::block(std::uint64_t index) const {
+  return philox({low(index), high(index), low(stream_), high(stream_)}, {low(seed_), high(seed_)});
 }
 
 float RandomStream::uniform(std::uint64_t index) const {
@@ -64,7 +62,7 @@ float RandomStream::uniform(std::uint64_t index) const {
 
 float RandomStream::normal(std::uint64_t index) const {
   // A whole block for one number: two 53-bit uniforms, so that the tails are those of double.
-  const auto words = block(seed_, stream_, index);
+  const auto words = block(index);
   const double radius = std::sqrt(-2.0 * std::log(unit_interval(words[0], words[1])));
   const double angle = 2.0 * std::numbers::pi * unit_interval(words[2], words[3]);
   return static_cast<float>(radius * std::cos(angle));

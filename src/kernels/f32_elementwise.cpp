@@ -34,6 +34,34 @@ void relu_gradient(ConstTensorView y, ConstTensorView dy, TensorView dx) noexcep
   });
 }
 
+void clip(ConstTensorView x, ClipBounds bounds, TensorView y) noexcept {
+  const float* in = x.data<float>();
+  float* out = y.data<float>();
+  const auto [low, high] = bounds;
+  parallel_for(x.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float raised = in[i] > low ? in[i] : low;
+      out[i] = raised < high ? raised : high;
+    }
+  });
+}
+
+void clip_gradient(ConstTensorView y, ConstTensorView dy, ClipBounds bounds,
+                   TensorView dx) noexcept {
+  const float* value = y.data<float>();
+  const float* in = dy.data<float>();
+  float* out = dx.data<float>();
+  const auto [low, high] = bounds;
+  parallel_for(y.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
+#pragma omp simd
+    for (std::int64_t i = begin; i < end; ++i) {
+      const float below_high = value[i] < high ? in[i] : 0.0F;
+      out[i] = value[i] > low ? below_high : 0.0F;
+    }
+  });
+}
+
 void add(ConstTensorView a, ConstTensorView b, TensorView sum) noexcept {
   const float* first = a.data<float>();
   const float* second = b.data<float>();

@@ -24,12 +24,33 @@ std::unique_ptr<Layer> make_linear(const LayerContext& context);
 std::unique_ptr<Layer> make_batch_norm(const LayerContext& context);
 /// relu(x): y = max(x, 0); dx = dy where y > 0.
 std::unique_ptr<Layer> make_relu(const LayerContext& context);
+/// relu6(x): y = min(max(x, 0), 6); dx = dy where 0 < y < 6.
+/// Source: Howard et al., "MobileNets", arXiv:1704.04861 (as its published networks use it).
+std::unique_ptr<Layer> make_relu6(const LayerContext& context);
+/// hardtanh(x, low=-1, high=1): y = min(max(x, low), high); dx = dy where low < y < high.
+/// @throws ConfigError unless low < high.
+std::unique_ptr<Layer> make_hardtanh(const LayerContext& context);
 /// max_pool(x, kernel, stride=kernel, pad=0): see kernels/f32_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_max_pool(const LayerContext& context);
+/// avg_pool(x, kernel, stride=kernel, pad=0): padding is left out of sum and count; see
+/// kernels/f32_pool.h and pool_codes.h.
+std::unique_ptr<Layer> make_avg_pool(const LayerContext& context);
 /// global_avg_pool(x): [N, C, H, W] to [N, C, 1, 1]; see kernels/f32_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_global_avg_pool(const LayerContext& context);
 /// add(branch, shortcut): y = branch + shortcut; both gradients are dy.
 std::unique_ptr<Layer> make_add(const LayerContext& context);
+/// concat(a, b, ...): inputs side by side along their channels, in their order: reals, or codes of
+/// one grid. Each gradient is its part of dy. Shapes: [N, C1, H, W], [N, C2, H, W], ... to
+/// [N, C1 + C2 + ..., H, W], or rank 2.
+/// @throws ShapeError if inputs differ in more than channels, or carry codes of different grids.
+std::unique_ptr<Layer> make_concat(const LayerContext& context);
+/// dropout(x, ratio=0.5): in training y = x / (1 - ratio) or, with probability ratio, 0; dx the
+/// same function of dy. In evaluation y = x. Which elements drop depends on (seed of the store,
+/// node name, step) alone; the parameter "<node>.step" counts the training steps. Codes stay on
+/// their grid: dropped ones become the zero point, the factor goes to the edge's scale.
+/// Source: Srivastava et al., "Dropout", JMLR 15 (2014), in the inverted form.
+/// @throws ConfigError unless 0 <= ratio < 1.
+std::unique_ptr<Layer> make_dropout(const LayerContext& context);
 /// flatten(x): [N, C, H, W] to [N, H*W*C], the same memory.
 std::unique_ptr<Layer> make_flatten(const LayerContext& context);
 
@@ -39,6 +60,8 @@ void require_reals(const LayerContext& context);
 bool flag(const Node& node, std::string_view key, bool fallback);
 /// kernel, stride, pad and groups of a node; stride defaults to `default_stride`.
 integer::Window window_of(const Node& node, std::int64_t default_stride);
+/// Of a pooling node, whose stride defaults to its kernel. @throws ConfigError without a kernel.
+integer::Window pool_window_of(const Node& node);
 /// An edge like `source` (type, format and scale) under another shape.
 Edge same_kind(const Edge& source, const Shape& shape);
 

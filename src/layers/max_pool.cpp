@@ -11,15 +11,8 @@ namespace {
 // Codes: saved holds the u8 position of each maximum; reals: oneDNN's workspace.
 class MaxPool final : public Layer {
  public:
-  explicit MaxPool(const LayerContext& context)
-      : window_(window_of(context.node, context.node.integer("kernel", 1))) {
+  explicit MaxPool(const LayerContext& context) : window_(pool_window_of(context.node)) {
     const Edge& source = context.inputs[0];
-    if (!context.node.has("kernel")) {
-      throw ConfigError({.place = context.node.name,
-                         .expected = "attribute kernel",
-                         .found = "none",
-                         .remedy = ""});
-    }
     edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, window_));
     if (source.dtype == DType::kF32) {
       reals_.emplace(

@@ -32,9 +32,11 @@ const LayerKind& kind_of(const Node& node, const LayerRegistry& registry) {
                        .remedy = ""});
   }
   const LayerKind& kind = found->second;
-  if (static_cast<int>(node.inputs.size()) != kind.inputs) {
+  const int given = static_cast<int>(node.inputs.size());
+  if (given < kind.inputs || (given > kind.inputs && !kind.takes_more_inputs)) {
+    const char* least = kind.takes_more_inputs ? "at least " : "";
     throw ConfigError({.place = node.name,
-                       .expected = cat(kind.inputs, " input(s) of ", node.op),
+                       .expected = cat(least, kind.inputs, " input(s) of ", node.op),
                        .found = std::to_string(node.inputs.size()),
                        .remedy = ""});
   }

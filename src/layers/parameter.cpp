@@ -18,12 +18,13 @@ struct RoleRow {
 };
 
 // In the order of the enum; the words stand in checkpoints and never change.
-constexpr std::array<RoleRow, 7> kRoles{{{Role::kWeight, "weight", true},
+constexpr std::array<RoleRow, 8> kRoles{{{Role::kWeight, "weight", true},
                                          {Role::kBias, "bias", true},
                                          {Role::kNormScale, "norm_scale", true},
                                          {Role::kNormShift, "norm_shift", true},
                                          {Role::kStatistic, "statistic", false},
                                          {Role::kQuantizerScale, "quantizer_scale", true},
+                                         {Role::kQuantizerOffset, "quantizer_offset", true},
                                          {Role::kQuantizerState, "quantizer_state", false}}};
 
 const RoleRow& row_of(Role role) {

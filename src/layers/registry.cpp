@@ -12,9 +12,14 @@ LayerRegistry float_layers() {
       {"linear", {make_linear, 2, {"bias"}}},
       {"batch_norm", {make_batch_norm, 1, {"epsilon", "momentum"}}},
       {"relu", {make_relu, 1, {}}},
+      {"relu6", {make_relu6, 1, {}}},
+      {"hardtanh", {make_hardtanh, 1, {"low", "high"}}},
       {"max_pool", {make_max_pool, 1, {"kernel", "stride", "pad"}}},
+      {"avg_pool", {make_avg_pool, 1, {"kernel", "stride", "pad"}}},
       {"global_avg_pool", {make_global_avg_pool, 1, {}}},
       {"add", {make_add, 2, {}}},
+      {"concat", {make_concat, 2, {}, true}},
+      {"dropout", {make_dropout, 1, {"ratio"}}},
       {"flatten", {make_flatten, 1, {}}},
   };
 }
@@ -46,6 +51,14 @@ integer::Window window_of(const Node& node, std::int64_t default_stride) {
           .stride = node.integer("stride", default_stride),
           .pad = node.integer("pad", 0),
           .groups = node.integer("groups", 1)};
+}
+
+integer::Window pool_window_of(const Node& node) {
+  if (!node.has("kernel")) {
+    throw ConfigError(
+        {.place = node.name, .expected = "attribute kernel", .found = "none", .remedy = ""});
+  }
+  return window_of(node, node.integer("kernel", 1));
 }
 
 Edge same_kind(const Edge& source, const Shape& shape) {

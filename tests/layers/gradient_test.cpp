@@ -45,9 +45,11 @@ double largest(const std::vector<double>& values) {
 
 class Gradients : public testing::TestWithParam<GradientCase> {
  protected:
+  static constexpr std::uint64_t kSeed = 5;
+
   Gradients()
       : graph_(Graph::parse(std::string("bitloom-graph 1\n") + GetParam().nodes, "case")),
-        store_(5),
+        store_(kSeed),
         network_(graph_, float_layers(), store_, {.batch = GetParam().batch}),
         images_(DType::kF32, network_.edge("input").shape) {
     shake(store_);
@@ -82,7 +84,7 @@ class Gradients : public testing::TestWithParam<GradientCase> {
 };
 
 TEST_P(Gradients, ReferenceAgreesWithCentralDifferences) {
-  ReferenceNetwork<double> reference(graph_, given_values(store_, images_));
+  ReferenceNetwork<double> reference(graph_, given_values(store_, images_), kSeed);
   loss(reference);
   const Arrays<double> gradients = reference.backward(Array<double>(weights_.view()));
   constexpr double kStep = 1e-5;
@@ -108,7 +110,7 @@ TEST_P(Gradients, ReferenceAgreesWithCentralDifferences) {
 }
 
 TEST_P(Gradients, NetworkAgreesWithReference) {
-  ReferenceNetwork<double> reference(graph_, given_values(store_, images_));
+  ReferenceNetwork<double> reference(graph_, given_values(store_, images_), kSeed);
   const Array<double> expected = reference.forward();
   const Arrays<double> gradients = reference.backward(Array<double>(weights_.view()));
   for (auto& [name, parameter] : store_.all()) {
@@ -160,6 +162,14 @@ const GradientCase kCases[] = {
       x = parameter(shape=2x5x7x7)
       w = parameter(shape=5x1x3x3)
       y = conv2d(x, w, stride=2, pad=1, groups=5))"},
+    {"conv_depthwise_odd_batch", 1, R"(input = input(shape=1)
+      x = parameter(shape=3x19x7x5)
+      w = parameter(shape=19x1x3x3)
+      y = conv2d(x, w, pad=1, groups=19, bias=1))"},
+    {"conv_depthwise_two_outputs_a_channel", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x6x5x6)
+      w = parameter(shape=12x1x5x5)
+      y = conv2d(x, w, stride=2, pad=2, groups=6))"},
     {"linear_bias", 1, R"(input = input(shape=1)
       x = parameter(shape=5x37)
       w = parameter(shape=11x37)
@@ -179,6 +189,46 @@ const GradientCase kCases[] = {
     {"relu", 1, R"(input = input(shape=1)
       x = parameter(shape=3x4x5x3)
       y = relu(x))"},
+    {"relu6", 1, R"(input = input(shape=1)
+      x = parameter(shape=3x4x5x3)
+      w = parameter(shape=9x4x3x3)
+      c = conv2d(x, w, pad=1)
+      y = relu6(c))"},
+    {"hardtanh", 1, R"(input = input(shape=1)
+      x = parameter(shape=3x37)
+      y = hardtanh(x))"},
+    {"hardtanh_bounds", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x5x3x3)
+      y = hardtanh(x, low=-0.25, high=0.5))"},
+    {"avg_pool_2x2", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x5x6x7)
+      y = avg_pool(x, kernel=2))"},
+    {"avg_pool_overlapping_padded", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x19x7x6)
+      y = avg_pool(x, kernel=3, stride=2, pad=1))"},
+    {"avg_pool_same", 1, R"(input = input(shape=1)
+      x = parameter(shape=1x65x4x5)
+      y = avg_pool(x, kernel=3, stride=1, pad=1))"},
+    {"concat_odd_channels", 1, R"(input = input(shape=1)
+      a = parameter(shape=2x1x3x4)
+      b = parameter(shape=2x3x3x4)
+      c = parameter(shape=2x17x3x4)
+      y = concat(a, b, c))"},
+    {"concat_rank_2_twice_the_same", 1, R"(input = input(shape=1)
+      a = parameter(shape=3x5)
+      b = parameter(shape=3x2)
+      y = concat(a, b, a))"},
+    {"dropout", 1, R"(input = input(shape=1)
+      x = parameter(shape=3x7x5x3)
+      y = dropout(x))"},
+    {"dropout_over_a_bend", 1, R"(input = input(shape=1)
+      x = parameter(shape=5x37)
+      w = parameter(shape=11x37)
+      r = relu(x)
+      d = dropout(r, ratio=0.2)
+      l = linear(d, w)
+      e = dropout(l, ratio=0.75)
+      y = hardtanh(e, low=-2, high=2))"},
     {"max_pool_2x2", 1, R"(input = input(shape=1)
       x = parameter(shape=2x5x6x7)
       y = max_pool(x, kernel=2))"},
@@ -239,6 +289,36 @@ const GradientCase kCases[] = {
       flat = flatten(pool)
       fc.w = parameter(shape=5x6)
       y = linear(flat, fc.w, bias=1))"},
+    {"fire_module", 2, R"(input = input(shape=3x8x8)
+      s.w = parameter(shape=4x3x1x1)
+      s = conv2d(input, s.w, bias=1)
+      s.r = relu(s)
+      a.w = parameter(shape=5x4x1x1)
+      a = conv2d(s.r, a.w, bias=1)
+      a.r = relu(a)
+      b.w = parameter(shape=7x4x3x3)
+      b = conv2d(s.r, b.w, pad=1, bias=1)
+      b.r = relu(b)
+      p = avg_pool(s.r, kernel=3, stride=1, pad=1)
+      j = concat(a.r, b.r, p)
+      d = dropout(j)
+      c.w = parameter(shape=4x16x1x1)
+      c = conv2d(d, c.w, bias=1)
+      g = global_avg_pool(c)
+      y = flatten(g))"},
+    {"inverted_residual", 3, R"(input = input(shape=3x6x6)
+      e.w = parameter(shape=12x3x1x1)
+      e = conv2d(input, e.w)
+      e.bn = batch_norm(e)
+      e.r = relu6(e.bn)
+      d.w = parameter(shape=12x1x3x3)
+      d = conv2d(e.r, d.w, pad=1, groups=12)
+      d.bn = batch_norm(d)
+      d.r = relu6(d.bn)
+      p.w = parameter(shape=3x12x1x1)
+      p = conv2d(d.r, p.w)
+      p.bn = batch_norm(p)
+      y = add(p.bn, input))"},
     {"small_lenet", 2, R"(input = input(shape=1x8x8)
       c1.w = parameter(shape=5x1x5x5)
       c1 = conv2d(input, c1.w, pad=2)

@@ -2,11 +2,15 @@
 // type.
 #pragma once
 
+#include <algorithm>
+#include <limits>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bitloom/core/error.h"
+#include "bitloom/core/random.h"
 #include "bitloom/layers/graph.h"
 #include "support/reference_ops.h"
 
@@ -19,9 +23,10 @@ using Arrays = std::map<std::string, Array<T>>;
 template <typename T>
 class ReferenceNetwork {
  public:
-  /// `given` holds images, parameters and the layers' own parameters.
-  ReferenceNetwork(const layers::Graph& graph, Arrays<T> given)
-      : graph_(graph), values_(std::move(given)) {}
+  /// `given` holds images, parameters and the layers' own parameters; `seed` is the store's, for
+  /// dropout, whose "<node>.step" stays as given.
+  ReferenceNetwork(const layers::Graph& graph, Arrays<T> given, std::uint64_t seed)
+      : graph_(graph), values_(std::move(given)), seed_(seed) {}
 
   Array<T>& given(const std::string& name) { return values_.at(name); }
   const Array<T>& value(const std::string& name) const { return values_.at(name); }
@@ -47,13 +52,59 @@ class ReferenceNetwork {
   }
 
   integer::Window window(const layers::Node& node) const {
-    const bool is_pool = node.op == "max_pool";
+    if (node.op == "global_avg_pool") {
+      return {.kernel_h = in(node, 0).shape.h(), .kernel_w = in(node, 0).shape.w()};
+    }
+    const bool is_pool = node.op == "max_pool" || node.op == "avg_pool";
     const std::int64_t kernel = node.integer("kernel", 1);
     return {.kernel_h = is_pool ? kernel : in(node, 1).shape.h(),
             .kernel_w = is_pool ? kernel : in(node, 1).shape.w(),
             .stride = node.integer("stride", is_pool ? kernel : 1),
             .pad = node.integer("pad", 0),
             .groups = node.integer("groups", 1)};
+  }
+
+  // What clipping keeps; an infinity where there is no bound.
+  static std::pair<T, T> bounds(const layers::Node& node) {
+    if (node.op == "relu") return {T{0}, std::numeric_limits<T>::infinity()};
+    if (node.op == "relu6") return {T{0}, T{6}};
+    return {static_cast<T>(node.real("low", -1)), static_cast<T>(node.real("high", 1))};
+  }
+  static bool is_clip(const layers::Node& node) {
+    return node.op == "relu" || node.op == "relu6" || node.op == "hardtanh";
+  }
+
+  // Of each element, 0 or 1 / (1 - ratio): number i of the step stands at 2^34 * step + i.
+  T dropout_factor(const layers::Node& node, std::size_t i) const {
+    const RandomStream random(seed_, "dropout/" + node.name);
+    const double ratio = node.real("ratio", 0.5);
+    const auto step = static_cast<std::uint64_t>(values_.at(node.name + ".step").values[0]);
+    const bool kept = static_cast<double>(random.uniform((step << 34U) + i)) >= ratio;
+    return kept ? static_cast<T>(1.0 / (1.0 - ratio)) : T{0};
+  }
+
+  // Calls body(input, element of it, element of the output) for each value of a concat.
+  template <typename Body>
+  void for_each_joined(const layers::Node& node, const Shape& out, const Body& body) const {
+    std::int64_t first = 0;
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+      const Shape& shape = in(node, k).shape;
+      for (std::int64_t i = 0; i < shape.elements(); ++i) {
+        body(k, i, i / shape.c() * out.c() + first + i % shape.c());
+      }
+      first += shape.c();
+    }
+  }
+
+  Array<T> joined(const layers::Node& node) const {
+    std::int64_t channels = 0;
+    for (std::size_t k = 0; k < node.inputs.size(); ++k) channels += in(node, k).shape.c();
+    const Shape& x = in(node, 0).shape;
+    Array<T> y(x.rank() == 4 ? Shape{x.n(), channels, x.h(), x.w()} : Shape{x.n(), channels});
+    for_each_joined(node, y.shape, [&](std::size_t k, std::int64_t from, std::int64_t to) {
+      y[to] = in(node, k)[from];
+    });
+    return y;
   }
 
   T epsilon(const layers::Node& node) const { return static_cast<T>(node.real("epsilon", 1e-5)); }
@@ -74,10 +125,13 @@ class ReferenceNetwork {
                         statistics(x), epsilon(node));
     }
     if (node.op == "max_pool") return max_pool(x, window(node)).y;
-    if (node.op == "global_avg_pool") return global_avg_pool(x);
+    if (node.op == "avg_pool" || node.op == "global_avg_pool") return avg_pool(x, window(node));
+    if (node.op == "concat") return joined(node);
     Array<T> y = x;
-    if (node.op == "relu") {
-      for (T& value : y.values) value = value > T{0} ? value : T{0};
+    if (is_clip(node)) {
+      for (T& value : y.values) value = std::clamp(value, bounds(node).first, bounds(node).second);
+    } else if (node.op == "dropout") {
+      for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] *= dropout_factor(node, i);
     } else if (node.op == "add") {
       for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] += in(node, 1).values[i];
     } else if (node.op == "flatten") {
@@ -103,15 +157,20 @@ class ReferenceNetwork {
     } else if (node.op == "max_pool") {
       const MaxPooled<T> pooled = max_pool(x, window(node));
       for (std::size_t i = 0; i < dy.values.size(); ++i) dx[pooled.from[i]] += dy.values[i];
-    } else if (node.op == "global_avg_pool") {
-      const std::int64_t pixels = x.shape.h() * x.shape.w();
-      const std::int64_t channels = x.shape.c();
-      for (std::int64_t i = 0; i < x.shape.elements(); ++i) {
-        dx[i] += dy[i / channels / pixels * channels + i % channels] / static_cast<T>(pixels);
-      }
-    } else if (node.op == "relu") {
+    } else if (node.op == "avg_pool" || node.op == "global_avg_pool") {
+      avg_pool_backward(dy, window(node), dx);
+    } else if (is_clip(node)) {
+      const auto [low, high] = bounds(node);
       for (std::size_t i = 0; i < dy.values.size(); ++i) {
-        if (x.values[i] > T{0}) dx.values[i] += dy.values[i];
+        if (x.values[i] > low && x.values[i] < high) dx.values[i] += dy.values[i];
+      }
+    } else if (node.op == "concat") {
+      for_each_joined(node, dy.shape, [&](std::size_t k, std::int64_t from, std::int64_t to) {
+        gradients_.at(node.inputs[k])[from] += dy[to];
+      });
+    } else if (node.op == "dropout") {
+      for (std::size_t i = 0; i < dy.values.size(); ++i) {
+        dx.values[i] += dy.values[i] * dropout_factor(node, i);
       }
     } else if (node.op == "add") {
       for (const std::string& input : node.inputs) {
@@ -127,6 +186,7 @@ class ReferenceNetwork {
   const layers::Graph& graph_;
   Arrays<T> values_;
   Arrays<T> gradients_;
+  std::uint64_t seed_;
 };
 
 }  // namespace bitloom::reference

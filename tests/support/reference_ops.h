@@ -61,6 +61,19 @@ void for_each_tap(const Shape& source, const Shape& out, const integer::Window& 
   }
 }
 
+/// Calls body(output element, source element) for each value that a pooling reads.
+template <typename Body>
+void for_each_pooled(const Shape& source, const Shape& out, const integer::Window& window,
+                     const Body& body) {
+  for_each_tap(source, out, window,
+               [&](std::int64_t n, std::int64_t y, std::int64_t x, std::int64_t, std::int64_t,
+                   std::int64_t sy, std::int64_t sx) {
+                 for (std::int64_t c = 0; c < out.c(); ++c) {
+                   body(out.offset(n, c, y, x), source.offset(n, c, sy, sx));
+                 }
+               });
+}
+
 /// Calls body(output element, source element, weight element) for each product of a convolution.
 /// window's kernel must be the weight's.
 template <typename T, typename Body>
@@ -176,32 +189,35 @@ template <typename T>
 MaxPooled<T> max_pool(const Array<T>& x, const integer::Window& window) {
   MaxPooled<T> out{Array<T>(slid(x.shape, x.shape.c(), window)), {}};
   out.from.assign(out.y.values.size(), -1);
-  for_each_tap(x.shape, out.y.shape, window,
-               [&](std::int64_t n, std::int64_t oy, std::int64_t ox, std::int64_t, std::int64_t,
-                   std::int64_t sy, std::int64_t sx) {
-                 for (std::int64_t c = 0; c < x.shape.c(); ++c) {
-                   const std::int64_t to = out.y.shape.offset(n, c, oy, ox);
-                   std::int64_t& from = out.from[static_cast<std::size_t>(to)];
-                   if (from >= 0 && !(x.at(n, c, sy, sx) > out.y[to])) continue;
-                   from = x.shape.offset(n, c, sy, sx);
-                   out.y[to] = x[from];
-                 }
-               });
+  for_each_pooled(x.shape, out.y.shape, window, [&](std::int64_t to, std::int64_t source) {
+    std::int64_t& from = out.from[static_cast<std::size_t>(to)];
+    if (from >= 0 && !(x[source] > out.y[to])) return;
+    from = source;
+    out.y[to] = x[from];
+  });
   return out;
 }
 
+/// Padding is left out of sum and count.
 template <typename T>
-Array<T> global_avg_pool(const Array<T>& x) {
-  Array<T> y(Shape{x.shape.n(), x.shape.c(), 1, 1});
-  const T count = static_cast<T>(x.shape.h() * x.shape.w());
-  for (std::int64_t n = 0; n < x.shape.n(); ++n) {
-    for (std::int64_t c = 0; c < x.shape.c(); ++c) {
-      for (std::int64_t h = 0; h < x.shape.h(); ++h) {
-        for (std::int64_t w = 0; w < x.shape.w(); ++w) y.at(n, c) += x.at(n, c, h, w) / count;
-      }
-    }
-  }
+Array<T> avg_pool(const Array<T>& x, const integer::Window& window) {
+  Array<T> y(slid(x.shape, x.shape.c(), window)), count(y.shape);
+  for_each_pooled(x.shape, y.shape, window, [&](std::int64_t to, std::int64_t from) {
+    y[to] += x[from];
+    count[to] += T{1};
+  });
+  for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] /= count.values[i];
   return y;
+}
+
+/// Adds to dx.
+template <typename T>
+void avg_pool_backward(const Array<T>& dy, const integer::Window& window, Array<T>& dx) {
+  Array<T> count(dy.shape);
+  for_each_pooled(dx.shape, dy.shape, window,
+                  [&](std::int64_t to, std::int64_t) { count[to] += T{1}; });
+  for_each_pooled(dx.shape, dy.shape, window,
+                  [&](std::int64_t to, std::int64_t from) { dx[from] += dy[to] / count[to]; });
 }
 
 /// Mean loss; adds its gradient.

@@ -23,6 +23,8 @@ class RandomStream {
   RandomStream(std::uint64_t seed, std::string_view name);
 
   std::uint32_t bits(std::uint64_t index) const;
+  /// bits(4 * index) to bits(4 * index + 3) in one go.
+  std::array<std::uint32_t, 4> block(std::uint64_t index) const;
   /// In [0, 1), 24 bits.
   float uniform(std::uint64_t index) const;
   /// Standard normal, Box-Muller in double, rounded once.

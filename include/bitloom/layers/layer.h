@@ -1,7 +1,7 @@
 // One operation of a running network, forward and backward, and the table that makes it from a
 // node. Goes to: layers/network.h. Layers know nothing of quantization methods; an edge may carry
-// codes (u8, s8) instead of reals, and a few layers (max_pool, flatten, global_avg_pool) pass them
-// on.
+// codes (u8, s8) instead of reals, and a few layers (max_pool, avg_pool, global_avg_pool, concat,
+// dropout, flatten) pass them on.
 #pragma once
 
 #include <cstddef>
@@ -26,6 +26,14 @@ struct Edge {
   integer::AffineFormat format;  ///< codes only
   const float* scale = nullptr;  ///< codes only; live: changes from step to step
   std::int64_t scale_count = 0;  ///< 1, or shape[0] for one scale per output channel
+  /// Codes only; live, holds an integer; nullptr where format.zero_point is fixed.
+  const float* zero_point = nullptr;
+  /// The format with the zero point of now.
+  integer::AffineFormat format_now() const {
+    integer::AffineFormat now = format;
+    if (zero_point != nullptr) now.zero_point = static_cast<std::int32_t>(*zero_point);
+    return now;
+  }
   /// Set by Network on the inputs it hands to a layer: a trainable parameter lies behind this edge,
   /// so backward is asked for its gradient.
   bool needs_gradient = false;
@@ -94,12 +102,14 @@ struct LayerKind {
   LayerFactory make;
   int inputs = 1;
   std::vector<std::string> attributes;  ///< others are an error
+  bool takes_more_inputs = false;       ///< `inputs` is the least count
 };
 
 /// Ops by name. src/quant adds its own to the float ones.
 using LayerRegistry = std::map<std::string, LayerKind>;
 
-/// input, parameter, conv2d, linear, batch_norm, relu, max_pool, global_avg_pool, add, flatten.
+/// input, parameter, conv2d, linear, batch_norm, relu, relu6, hardtanh, max_pool, avg_pool,
+/// global_avg_pool, add, concat, dropout, flatten.
 LayerRegistry float_layers();
 
 }  // namespace bitloom::layers

@@ -13,13 +13,14 @@ namespace bitloom::layers {
 
 /// What a parameter is for; decides decay, learning rate and whether it has a gradient.
 enum class Role : std::uint8_t {
-  kWeight,          ///< "weight": decayed
-  kBias,            ///< "bias": not decayed
-  kNormScale,       ///< "norm_scale" (gamma): not decayed
-  kNormShift,       ///< "norm_shift" (beta): not decayed
-  kStatistic,       ///< "statistic" (running mean and variance): no gradient
-  kQuantizerScale,  ///< "quantizer_scale" (learned): not decayed, own learning rate
-  kQuantizerState,  ///< "quantizer_state" (ranges, counters): no gradient
+  kWeight,           ///< "weight": decayed
+  kBias,             ///< "bias": not decayed
+  kNormScale,        ///< "norm_scale" (gamma): not decayed
+  kNormShift,        ///< "norm_shift" (beta): not decayed
+  kStatistic,        ///< "statistic" (running mean and variance): no gradient
+  kQuantizerScale,   ///< "quantizer_scale" (learned): not decayed, own learning rate
+  kQuantizerOffset,  ///< "quantizer_offset" (learned): not decayed, of either sign
+  kQuantizerState,   ///< "quantizer_state" (ranges, counters): no gradient
 };
 std::string_view to_word(Role role);
 Role role_from_word(std::string_view word);  ///< @throws FormatError

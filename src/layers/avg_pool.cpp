@@ -7,16 +7,16 @@
 namespace bitloom::layers {
 namespace {
 
-class GlobalAvgPool final : public Layer {
+// The means of windows, of which the whole image is one.
+class AvgPool final : public Layer {
  public:
-  explicit GlobalAvgPool(const LayerContext& context) {
+  AvgPool(const LayerContext& context, const integer::Window& window) : window_(window) {
     const Edge& source = context.inputs[0];
-    const integer::Window whole{.kernel_h = source.shape.h(), .kernel_w = source.shape.w()};
-    edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, whole));
+    edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, window_));
     if (source.dtype == DType::kF32) {
       reals_.emplace(
           kernels::F32PoolProblem{
-              .kind = kernels::PoolKind::kAverage, .source = source.shape, .window = whole},
+              .kind = kernels::PoolKind::kAverage, .source = source.shape, .window = window_},
           context.training);
     }
   }
@@ -32,7 +32,7 @@ class GlobalAvgPool final : public Layer {
     if (reals_) {
       reals_->forward(call.inputs[0], call.output, nullptr, call.scratch);
     } else {
-      kernels::global_avg_pool_codes(call.inputs[0], call.output);
+      kernels::avg_pool_codes(call.inputs[0], window_, call.output);
     }
   }
 
@@ -41,19 +41,26 @@ class GlobalAvgPool final : public Layer {
     if (reals_) {
       reals_->backward(call.output_gradient, nullptr, call.input_gradients[0], call.scratch);
     } else {
-      kernels::global_avg_pool_gradient(call.output_gradient, call.input_gradients[0]);
+      kernels::avg_pool_gradient(call.output_gradient, window_, call.input_gradients[0]);
     }
   }
 
  private:
+  integer::Window window_;
   std::optional<kernels::F32Pool> reals_;
   Edge edge_;
 };
 
 }  // namespace
 
+std::unique_ptr<Layer> make_avg_pool(const LayerContext& context) {
+  return std::make_unique<AvgPool>(context, pool_window_of(context.node));
+}
+
 std::unique_ptr<Layer> make_global_avg_pool(const LayerContext& context) {
-  return std::make_unique<GlobalAvgPool>(context);
+  const Shape& image = context.inputs[0].shape;
+  return std::make_unique<AvgPool>(context,
+                                   integer::Window{.kernel_h = image.h(), .kernel_w = image.w()});
 }
 
 }  // namespace bitloom::layers
