@@ -1,6 +1,7 @@
 #include "bitloom/datasets/loader.h"
 
 #include <algorithm>
+#include <chrono>
 #include <condition_variable>
 #include <exception>
 #include <mutex>
@@ -39,6 +40,14 @@ class BatchLoader::Ring {
   }
   void start(std::int64_t epoch, std::int64_t first_batch);
   std::optional<Batch> next();
+  LoaderWaits waits() const {
+    const std::lock_guard lock(mutex_);
+    return waits_;
+  }
+  std::int64_t ready() const {
+    const std::lock_guard lock(mutex_);
+    return filled_ - released_ - (held_ ? 1 : 0);
+  }
 
  private:
   struct Slot {
@@ -46,6 +55,7 @@ class BatchLoader::Ring {
     std::vector<std::int32_t> labels;
   };
 
+  void wait_for_batch(std::unique_lock<std::mutex>& lock);
   void run();
   void fill(std::int64_t batch, Slot& slot);
   std::int64_t size_of_batch(std::int64_t batch) const {
@@ -60,7 +70,7 @@ class BatchLoader::Ring {
   const LoaderOptions options_;
   std::vector<Slot> slots_;
 
-  std::mutex mutex_;  // guards what follows; order_ changes only while the thread is idle
+  mutable std::mutex mutex_;  // guards what follows; order_ changes only while the thread is idle
   std::condition_variable changed_;
   std::vector<std::uint32_t> order_;
   RandomStream augmentation_{0, 0};      // of the epoch; changes as order_ does
@@ -68,6 +78,7 @@ class BatchLoader::Ring {
   std::int64_t filled_ = 0;
   std::int64_t released_ = 0;
   std::int64_t end_ = 0;
+  LoaderWaits waits_;
   bool held_ = false;  // the user looks at batch released_
   bool busy_ = false;  // the thread is inside fill()
   bool stop_ = false;
@@ -130,6 +141,7 @@ void BatchLoader::Ring::start(std::int64_t epoch, std::int64_t first_batch) {
   augmentation_ = RandomStream(options_.seed, cat("augment", epoch));
   error_ = nullptr;
   held_ = false;
+  waits_ = {};
   filled_ = released_ = first_batch;
   end_ = batches();
   changed_.notify_all();
@@ -143,7 +155,7 @@ std::optional<Batch> BatchLoader::Ring::next() {
     changed_.notify_all();
   }
   if (released_ >= end_) return std::nullopt;
-  changed_.wait(lock, [this] { return filled_ > released_ || error_ != nullptr; });
+  wait_for_batch(lock);
   if (filled_ <= released_) std::rethrow_exception(error_);
   held_ = true;
   const Slot& slot = slot_of(released_);
@@ -152,6 +164,16 @@ std::optional<Batch> BatchLoader::Ring::next() {
                .labels = std::span(slot.labels).first(static_cast<std::size_t>(size)),
                .size = size,
                .index = released_};
+}
+
+void BatchLoader::Ring::wait_for_batch(std::unique_lock<std::mutex>& lock) {
+  const auto has_come = [this] { return filled_ > released_ || error_ != nullptr; };
+  if (has_come()) return;
+  const auto start = std::chrono::steady_clock::now();
+  changed_.wait(lock, has_come);
+  ++waits_.count;
+  waits_.milliseconds +=
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
 }
 
 void BatchLoader::Ring::run() {
@@ -219,5 +241,9 @@ void BatchLoader::start(std::int64_t epoch, std::int64_t first_batch) {
 }
 
 std::optional<Batch> BatchLoader::next() { return ring_->next(); }
+
+LoaderWaits BatchLoader::waits() const { return ring_->waits(); }
+
+std::int64_t BatchLoader::ready() const { return ring_->ready(); }
 
 }  // namespace bitloom::datasets

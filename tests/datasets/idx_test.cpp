@@ -189,7 +189,7 @@ TEST(DataOptions, NamesTheWrongKey) {
   DataOptions good = options_for(dir.path());
   DataOptions bad = good;
   bad.reader = "jpeg";
-  refused(bad, "data.reader", "one of idx, synthetic, found 'jpeg'");
+  refused(bad, "data.reader", "one of idx, cifar10, hdf5, folder, synthetic, found 'jpeg'");
   bad = good;
   bad.validation_images = 20;
   refused(bad, "data.validation_images", "fewer than the 20 training images");

@@ -138,6 +138,71 @@ TEST(BatchLoader, StartMayComeAtAnyTime) {
   }
 }
 
+// Cropped and mirrored images of a run that was stopped are those of the run that was not.
+TEST(BatchLoader, ResumesAugmentedBatchesBitForBit) {
+  ImageSet set{.images = Tensor(DType::kU8, {30, 3, 9, 7}), .labels = {}, .classes = 3};
+  const RandomStream random(3, "pixels");
+  for (std::int64_t i = 0; i < set.images.elements(); ++i) {
+    set.images.data<std::uint8_t>()[i] = static_cast<std::uint8_t>(random.below(i, 256));
+  }
+  set.labels.assign(30, 1);
+  const LoaderOptions options{.batch = 4, .seed = 11, .augment = {.pad = 2, .flip = true}};
+  BatchLoader whole(set, normalization_table({}, 3), options);
+  whole.start(2);
+  std::vector<std::vector<float>> all;
+  while (const std::optional<Batch> batch = whole.next()) {
+    const auto values = batch->images.span<float>();
+    all.emplace_back(values.begin(), values.end());
+  }
+  LoaderOptions other = options;
+  other.prefetch = 1;
+  BatchLoader resumed(set, normalization_table({}, 3), other);
+  resumed.start(1, 3);  // an epoch that is left in its middle leaves no trace
+  resumed.next();
+  resumed.start(2, 4);
+  for (std::size_t b = 4; b < all.size(); ++b) {
+    const std::optional<Batch> batch = resumed.next();
+    ASSERT_TRUE(batch.has_value());
+    const auto values = batch->images.span<float>();
+    EXPECT_EQ(std::vector<float>(values.begin(), values.end()), all[b]) << b;
+  }
+  EXPECT_NE(all[4], all[5]);
+}
+
+/// Until `count` batches lie ready; a thread that never fills them would hang the test.
+void wait_until_ready(const BatchLoader& loader, std::int64_t count) {
+  while (loader.ready() < count) std::this_thread::sleep_for(std::chrono::microseconds(100));
+}
+
+TEST(BatchLoader, NeverStallsAConsumerThatIsSlowerThanItsThread) {
+  const ImageSet set = numbered(200);
+  BatchLoader loader(set, normalization_table({}, 2),
+                     {.batch = 10, .augment = {.pad = 1, .flip = true}, .prefetch = 3});
+  for (const std::int64_t epoch : {0, 1}) {
+    loader.start(epoch);
+    for (std::int64_t b = 0; b < 20; ++b) {
+      // While one batch is held, three more become ready without a call of next().
+      wait_until_ready(loader, std::min<std::int64_t>(3, 20 - b));
+      ASSERT_TRUE(loader.next().has_value());
+    }
+    EXPECT_FALSE(loader.next().has_value());
+    EXPECT_EQ(loader.waits().count, 0);
+    EXPECT_EQ(loader.waits().milliseconds, 0.0);
+  }
+}
+
+TEST(BatchLoader, CountsTheWaitForABatchThatIsNotReady) {
+  ImageSet set{.images = Tensor(DType::kU8, {4096, 3, 16, 16}), .labels = {}, .classes = 2};
+  set.labels.assign(4096, 1);
+  BatchLoader loader(set, normalization_table({}, 3), {.batch = 4096, .augment = {.pad = 2}});
+  loader.start(0);
+  EXPECT_TRUE(loader.next().has_value());  // megabytes that nobody can have prepared by now
+  EXPECT_EQ(loader.waits().count, 1);
+  EXPECT_GT(loader.waits().milliseconds, 0.0);
+  loader.start(1);
+  EXPECT_EQ(loader.waits().count, 0);
+}
+
 TEST(BatchLoader, RethrowsWhatStoppedItsThread) {
   ImageSet set = numbered(40);
   set.labels[25] = 10;

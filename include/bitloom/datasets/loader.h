@@ -29,6 +29,12 @@ struct Batch {
   std::int64_t index = 0;  ///< of this batch in its epoch, from 0
 };
 
+/// How often and how long next() had to wait for the background thread since start().
+struct LoaderWaits {
+  std::int64_t count = 0;
+  double milliseconds = 0.0;
+};
+
 /// Walks over an ImageSet epoch by epoch.
 ///
 /// The order of epoch e is permutation(RandomStream(seed, cat("shuffle", e)), N): a function of
@@ -56,6 +62,11 @@ class BatchLoader {
   /// The next batch, or nothing at the end of the epoch and before the first start().
   /// Rethrows what stopped the background thread (FormatError for a label out of range).
   std::optional<Batch> next();
+
+  /// The first batch behind start() counts too: nothing can lie ready for it.
+  LoaderWaits waits() const;
+  /// Batches that lie ready: so many calls of next() will not wait.
+  std::int64_t ready() const;
 
  private:
   class Ring;
