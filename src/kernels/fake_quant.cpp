@@ -116,9 +116,9 @@ void fake_quantize_piece(const float* x, std::int64_t count, const Piece& piece,
   }
 }
 
-// Writes dx and returns this piece's share of dscale.
-double backward_piece(const float* x, const float* dy, std::int64_t count, const Piece& piece,
-                      float* dx) {
+// Writes dx and returns this piece's share of the sums.
+GradientSums backward_piece(const float* x, const float* dy, std::int64_t count, const Piece& piece,
+                            float* dx) {
   constexpr std::int64_t kBlock = 4096;
   const Floats d;
   const float low_edge = static_cast<float>(piece.format.range.qmin);
@@ -129,30 +129,44 @@ double backward_piece(const float* x, const float* dy, std::int64_t count, const
   const auto low = hn::Set(d, low_edge);
   const auto high = hn::Set(d, high_edge);
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
-  double total = 0.0;
+  const auto total_of = [&d](auto lanes) {
+    return static_cast<double>(hn::GetLane(hn::SumOfLanes(d, lanes)));
+  };
+  GradientSums total;
   std::int64_t i = 0;
   while (i + step <= count) {
     const std::int64_t end = std::min(count, i + kBlock);
-    auto sum = hn::Zero(d);
+    auto inner = hn::Zero(d);
+    auto under = hn::Zero(d);
+    auto over = hn::Zero(d);
     for (; i + step <= end; i += step) {
       const auto v = hn::Add(hn::Mul(hn::LoadU(d, x + i), inverse), zero);
       const auto gradient = hn::LoadU(d, dy + i);
-      const auto clamped = hn::Min(hn::Max(v, low), high);
-      const auto inside = hn::And(hn::Ge(v, low), hn::Le(v, high));
-      const auto slope = hn::Sub(hn::Round(clamped), hn::IfThenElse(inside, v, zero));
-      sum = hn::Add(sum, hn::Mul(gradient, slope));
-      if (dx != nullptr) hn::StoreU(hn::IfThenElseZero(inside, gradient), d, dx + i);
+      const auto is_under = hn::Lt(v, low);
+      const auto is_over = hn::Gt(v, high);
+      const auto inside = hn::AndNot(is_over, hn::Not(is_under));
+      const auto passed = hn::IfThenElseZero(inside, gradient);
+      // Outside v may be infinite, so it is clamped before the subtraction.
+      const auto near = hn::Min(hn::Max(v, low), high);
+      inner = hn::Add(inner, hn::Mul(passed, hn::Sub(hn::Round(near), near)));
+      under = hn::Add(under, hn::IfThenElseZero(is_under, gradient));
+      over = hn::Add(over, hn::IfThenElseZero(is_over, gradient));
+      if (dx != nullptr) hn::StoreU(passed, d, dx + i);
     }
-    total += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+    total.inside += total_of(inner);
+    total.below += total_of(under);
+    total.above += total_of(over);
     if (i + step > count) break;
   }
   for (; i < count; ++i) {
     const float v = x[i] * piece.inverse + zero_point;
     const float gradient = dy[i];
-    const bool inside = v >= low_edge && v <= high_edge;
-    const float slope =
-        inside ? std::nearbyintf(v) - v : (v < low_edge ? low_edge : high_edge) - zero_point;
-    total += static_cast<double>(gradient) * static_cast<double>(slope);
+    const bool inside = !(v < low_edge) && !(v > high_edge);
+    if (inside) {
+      total.inside += static_cast<double>(gradient) * static_cast<double>(std::nearbyintf(v) - v);
+    } else {
+      (v < low_edge ? total.below : total.above) += static_cast<double>(gradient);
+    }
     if (dx != nullptr) dx[i] = inside ? gradient : 0.0F;
   }
   return total;
@@ -262,23 +276,26 @@ void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept {
 }
 
 void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
-                            float* dscale) noexcept {
+                            GradientSums* sums) noexcept {
   const bool per_row = rows.scale_per_row && rows.rows > 1;
-  std::array<double, kMostPieces> sums{};  // one a thread, added in order below
+  std::array<GradientSums, kMostPieces> parts{};  // one a thread, added in order below
   for_each_run(
       rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t slot) {
-        const double sum = HWY_DYNAMIC_DISPATCH(backward_piece)(
+        const GradientSums part = HWY_DYNAMIC_DISPATCH(backward_piece)(
             x + begin, dy + begin, end - begin, piece, dx == nullptr ? nullptr : dx + begin);
         if (!per_row) {
-          sums[static_cast<std::size_t>(slot)] = sum;
-        } else if (dscale != nullptr) {
-          dscale[slot] = static_cast<float>(sum);
+          parts[static_cast<std::size_t>(slot)] = part;
+        } else if (sums != nullptr) {
+          sums[slot] = part;
         }
       });
-  if (dscale == nullptr || per_row) return;
-  double total = 0.0;
-  for (const double sum : sums) total += sum;
-  dscale[0] = static_cast<float>(total);
+  if (sums == nullptr || per_row) return;
+  sums[0] = {};
+  for (const GradientSums& part : parts) {
+    sums[0].inside += part.inside;
+    sums[0].below += part.below;
+    sums[0].above += part.above;
+  }
 }
 
 MinMax min_max(const float* x, std::int64_t count) noexcept {
@@ -297,6 +314,20 @@ MinMax min_max(const float* x, std::int64_t count) noexcept {
     poison += part.min * 0.0F;
   }
   return {result.min + poison, result.max + poison};
+}
+
+void min_max_rows(const float* x, std::int64_t rows, std::int64_t cols, MinMax* out) noexcept {
+  if (rows == 1) {
+    out[0] = min_max(x, cols);
+    return;
+  }
+  apply_highway_cap();
+  parallel_for(rows, std::max<std::int64_t>(1, kGrain / cols),
+               [&](std::int64_t begin, std::int64_t end, int) {
+                 for (std::int64_t row = begin; row < end; ++row) {
+                   out[row] = HWY_DYNAMIC_DISPATCH(min_max_piece)(x + row * cols, cols);
+                 }
+               });
 }
 
 }  // namespace bitloom::kernels

@@ -49,26 +49,31 @@ void fake_quantize(const float* x, const RowsFormat& rows, float* y) noexcept {
 }
 
 void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& rows, float* dx,
-                            float* dscale) noexcept {
+                            GradientSums* sums) noexcept {
   const auto low = static_cast<float>(rows.format.range.qmin);
   const auto high = static_cast<float>(rows.format.range.qmax);
   const auto zero = static_cast<float>(rows.format.zero_point);
-  double total = 0.0;
+  if (sums != nullptr) std::fill(sums, sums + (rows.scale_per_row ? rows.rows : 1), GradientSums{});
   for (std::int64_t row = 0; row < rows.rows; ++row) {
     const float inverse = 1.0F / scale_of(rows, row);
-    double sum = 0.0;
+    GradientSums sum;
     for (std::int64_t i = row * rows.cols; i < (row + 1) * rows.cols; ++i) {
       const float v = x[i] * inverse + zero;
-      const float gradient = dy[i];
-      const bool inside = v >= low && v <= high;
-      const float slope = inside ? std::nearbyintf(v) - v : (v < low ? low : high) - zero;
-      sum += static_cast<double>(gradient) * static_cast<double>(slope);
-      if (dx != nullptr) dx[i] = inside ? gradient : 0.0F;
+      const auto gradient = static_cast<double>(dy[i]);
+      const bool inside = !(v < low) && !(v > high);
+      if (inside) {
+        sum.inside += gradient * static_cast<double>(std::nearbyintf(v) - v);
+      } else {
+        (v < low ? sum.below : sum.above) += gradient;
+      }
+      if (dx != nullptr) dx[i] = inside ? dy[i] : 0.0F;
     }
-    if (dscale != nullptr && rows.scale_per_row) dscale[row] = static_cast<float>(sum);
-    total += sum;
+    if (sums == nullptr) continue;
+    GradientSums& total = sums[rows.scale_per_row ? row : 0];
+    total.inside += sum.inside;
+    total.below += sum.below;
+    total.above += sum.above;
   }
-  if (dscale != nullptr && !rows.scale_per_row) dscale[0] = static_cast<float>(total);
 }
 
 MinMax min_max(const float* x, std::int64_t count) noexcept {
@@ -77,6 +82,10 @@ MinMax min_max(const float* x, std::int64_t count) noexcept {
   }
   const auto [low, high] = std::minmax_element(x, x + count);
   return {*low, *high};
+}
+
+void min_max_rows(const float* x, std::int64_t rows, std::int64_t cols, MinMax* out) noexcept {
+  for (std::int64_t row = 0; row < rows; ++row) out[row] = min_max(x + row * cols, cols);
 }
 
 void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {

@@ -13,7 +13,7 @@ kernels::RowsFormat rows_of(const Edge& edge) {
           .cols = edge.shape.elements() / edge.scale_count,
           .scale = edge.scale,
           .scale_per_row = edge.scale_count > 1,
-          .format = edge.format};
+          .format = edge.format_now()};
 }
 
 bool is_linear(const LayerContext& context) { return context.node.op == "quantized_linear"; }
@@ -44,7 +44,8 @@ kernels::Int8Problem int8_problem(const LayerContext& context) {
   const bool biased = context.node.integer("bias", 0) != 0;
   return {.source = source_shape(context),
           .source_dtype = context.inputs[0].dtype,
-          .source_zero_point = context.inputs[0].format.zero_point != 0,
+          .source_zero_point = context.inputs[0].format.zero_point != 0 ||
+                               context.inputs[0].zero_point != nullptr,
           .weight = context.inputs[1].shape,
           .window = window_of(context),
           .destination_dtype = DType::kF32,
@@ -114,6 +115,11 @@ void QuantizedProduct::forward(const layers::ForwardCall& call) {
     multiplier[o] = static_cast<float>(static_cast<double>(source_.scale[0]) *
                                        static_cast<double>(weight_scale));
   }
+  // A learned zero point moves; what the backward pass dequantizes with is this step's.
+  if (source_.zero_point != nullptr) {
+    source_rows_.format = source_.format_now();
+    product_.set_source_zero_point(source_rows_.format.zero_point);
+  }
   product_.set_weights(call.inputs[1]);
   product_.set_scales(multiplier_, bias_ == nullptr ? ConstTensorView() : bias_->value.view());
   product_.run(call.inputs[0].reshaped(source_.shape), {}, call.output);
@@ -148,7 +154,7 @@ void QuantizedProduct::backward(const layers::BackwardCall& call) {
 }
 
 QuantizedAdd::QuantizedAdd(const LayerContext& context)
-    : shortcut_rows_(rows_of(context.inputs[1])) {
+    : shortcut_(context.inputs[1]), shortcut_rows_(rows_of(context.inputs[1])) {
   const Edge& branch = context.inputs[0];
   const Edge& shortcut = context.inputs[1];
   if (branch.dtype != DType::kF32 || shortcut.dtype == DType::kF32) {
@@ -163,6 +169,7 @@ QuantizedAdd::QuantizedAdd(const LayerContext& context)
 }
 
 void QuantizedAdd::forward(const layers::ForwardCall& call) {
+  shortcut_rows_.format = shortcut_.format_now();
   kernels::add_dequantized(call.inputs[0].data<float>(), call.inputs[1].raw(), shortcut_rows_,
                            call.output.data<float>());
 }
@@ -179,7 +186,7 @@ layers::LayerRegistry quantized_layers() {
       .make = [](const LayerContext& context) { return std::make_unique<FakeQuantLayer>(context); },
       .inputs = 1,
       .attributes = {"quantizer", "bits", "dtype", "qmin", "qmax", "zero_point", "axis", "weight",
-                     "decay", "share", "asymmetric", "output"}};
+                     "decay", "share", "asymmetric", "output", "frozen", "power_of_two", "alpha_decay"}};
   const layers::LayerFactory make_product = [](const LayerContext& context) {
     return std::make_unique<QuantizedProduct>(context);
   };

@@ -111,17 +111,19 @@ void expect_matches_reference(const Case& c, std::size_t misalign) {
   EXPECT_EQ(y, y_ref);
 
   std::vector<float> dx(count), dx_ref(count);
-  std::vector<float> ds(static_cast<std::size_t>(c.rows)), ds_ref(ds.size());
-  fake_quantize_backward(px, pdy, rows, dx.data(), ds.data());
-  reference::fake_quantize_backward(px, pdy, rows, dx_ref.data(), ds_ref.data());
+  std::vector<GradientSums> sums(static_cast<std::size_t>(c.rows)), sums_ref(sums.size());
+  fake_quantize_backward(px, pdy, rows, dx.data(), sums.data());
+  reference::fake_quantize_backward(px, pdy, rows, dx_ref.data(), sums_ref.data());
   EXPECT_EQ(dx, dx_ref);
   // f32 sums of at most 4096 / lanes terms: error below 1e-6 of the sum of magnitudes.
   double magnitude = 0.0;
   for (std::size_t i = 0; i < count; ++i) {
-    magnitude += std::abs(static_cast<double>(pdy[i])) * (c.per_row ? 4.0 : 255.0);
+    magnitude += std::abs(static_cast<double>(pdy[i]));
   }
-  for (std::size_t row = 0; row < ds.size(); ++row) {
-    EXPECT_NEAR(ds[row], ds_ref[row], 1e-6 * magnitude + 1e-12);
+  for (std::size_t row = 0; row < sums.size(); ++row) {
+    EXPECT_NEAR(sums[row].inside, sums_ref[row].inside, 1e-6 * magnitude + 1e-12);
+    EXPECT_NEAR(sums[row].below, sums_ref[row].below, 1e-6 * magnitude + 1e-12);
+    EXPECT_NEAR(sums[row].above, sums_ref[row].above, 1e-6 * magnitude + 1e-12);
   }
   if (count > 0) {
     const auto size = static_cast<std::int64_t>(count);
@@ -155,32 +157,36 @@ TEST(FakeQuantKernels, MatchTheirReferenceOnEveryTarget) {
   EXPECT_EQ(checked, cases().size() * static_cast<std::size_t>(targets));
 }
 
-TEST(FakeQuantKernels, ScaleGradientIsTheSameInEveryRun) {
+TEST(FakeQuantKernels, GradientSumsAreTheSameInEveryRun) {
   const std::vector<float> x = values(200000, 0.01F, 3);
   std::vector<float> dy(x.size(), 0.37F), dx(x.size());
   const float scale = 0.01F;
   const RowsFormat rows{1, 200000, &scale, false, unsigned_format(8)};
-  float first = 0.0F;
+  GradientSums first;
   fake_quantize_backward(x.data(), dy.data(), rows, dx.data(), &first);
+  EXPECT_NE(first.inside, 0.0);
+  EXPECT_NE(first.below, 0.0);
   for (int run = 0; run < 5; ++run) {
-    float again = 0.0F;
+    GradientSums again;
     fake_quantize_backward(x.data(), dy.data(), rows, dx.data(), &again);
-    EXPECT_EQ(std::memcmp(&first, &again, sizeof(float)), 0);
+    EXPECT_EQ(std::memcmp(&first, &again, sizeof(GradientSums)), 0);
   }
 }
 
 // scale 0.5, codes 0..3: v = x * 2. x = -0.5 clips below, 0 and 1.5 sit on the edges and pass,
-// 0.6 is inside with round(1.2) - 1.2 = -0.2, 2 clips above with slope qmax = 3.
+// 0.6 is inside with round(1.2) - 1.2 = -0.2, 2 clips above.
 TEST(FakeQuantKernels, GradientAtInsideEdgeAndOutsidePoints) {
   const std::vector<float> x = {-0.5F, 0.0F, 0.6F, 1.5F, 2.0F};
   const std::vector<float> dy = {10.0F, 20.0F, 30.0F, 40.0F, 50.0F};
   std::vector<float> dx(5);
   const float scale = 0.5F;
-  float ds = 0.0F;
+  GradientSums sums;
   fake_quantize_backward(x.data(), dy.data(), {1, 5, &scale, false, unsigned_format(2)}, dx.data(),
-                         &ds);
+                         &sums);
   EXPECT_EQ(dx, (std::vector<float>{0, 20, 30, 40, 0}));
-  EXPECT_NEAR(ds, 30.0F * -0.2F + 50.0F * 3.0F, 1e-4F);
+  EXPECT_NEAR(sums.inside, 30.0 * -0.2, 1e-5);
+  EXPECT_EQ(sums.below, 10.0);
+  EXPECT_EQ(sums.above, 50.0);
 }
 
 }  // namespace

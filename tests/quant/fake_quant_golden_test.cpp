@@ -63,18 +63,23 @@ TEST(FakeQuantGolden, LsqGradientsMatchTorch) {
     const Tensor& dx_expected = archive.tensor(cat(name, "/dx"));
     const Tensor& ds_expected = archive.tensor(cat(name, "/dscale"));
     Tensor dx(DType::kF32, x.shape());
-    Tensor ds(DType::kF32, ds_expected.shape());
-    kernels::fake_quantize_backward(x.data<float>(), dy.data<float>(), rows_of(archive, name),
-                                    dx.data<float>(), ds.data<float>());
+    std::vector<kernels::GradientSums> sums(static_cast<std::size_t>(ds_expected.elements()));
+    const kernels::RowsFormat rows = rows_of(archive, name);
+    kernels::fake_quantize_backward(x.data<float>(), dy.data<float>(), rows, dx.data<float>(),
+                                    sums.data());
     for (std::int64_t i = 0; i < dx.elements(); ++i) {
       // Torch's chain multiplies by the scale and by its reciprocal: one part in 2^22.
       ASSERT_NEAR(dx.data<float>()[i], dx_expected.data<float>()[i],
                   2.5e-7F * std::abs(dx_expected.data<float>()[i]))
           << i;
     }
-    for (std::int64_t i = 0; i < ds.elements(); ++i) {
+    const auto below = static_cast<double>(rows.format.range.qmin - rows.format.zero_point);
+    const auto above = static_cast<double>(rows.format.range.qmax - rows.format.zero_point);
+    for (std::int64_t i = 0; i < ds_expected.elements(); ++i) {
+      const kernels::GradientSums& sum = sums[static_cast<std::size_t>(i)];
+      const double ds = sum.inside + sum.below * below + sum.above * above;
       // Terms reach qmax * |dy| and cancel; torch sums f32 products in its own order.
-      ASSERT_NEAR(ds.data<float>()[i], ds_expected.data<float>()[i],
+      ASSERT_NEAR(ds, ds_expected.data<float>()[i],
                   2e-5F * std::abs(ds_expected.data<float>()[i]) + 2e-3F)
           << i;
     }

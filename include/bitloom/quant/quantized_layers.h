@@ -62,6 +62,7 @@ class QuantizedAdd final : public layers::Layer {
 
  private:
   layers::Edge edge_;
+  layers::Edge shortcut_;
   kernels::RowsFormat shortcut_rows_;
 };
 
