@@ -1,14 +1,14 @@
 // Layers on oneDNN: int8 and f32 products, max pooling; what oneDNN does not round as the reference
-// does (average of codes, stand-alone add) runs the reference's own loop.
+// does (averages, stand-alone add), or what is a mere copy (concat), runs the reference's own loop.
 #include <algorithm>
 #include <limits>
 
-#include "backend.h"
 #include "bitloom/core/error.h"
 #include "bitloom/integer/reference.h"
 #include "bitloom/kernels/float_inference_product.h"
 #include "bitloom/kernels/int8_pool.h"
 #include "bitloom/kernels/int8_product.h"
+#include "onednn.h"
 
 namespace bitloom::backends {
 namespace {
@@ -49,7 +49,7 @@ Tensor real_weights(const integer::Layer& layer) {
   const std::int64_t row = weight.elements() / outputs;
   for (std::int64_t i = 0; i < weight.elements(); ++i) {
     weight.data<float>()[i] = integer::dequantize(layer.weight.data<std::int8_t>()[i],
-                                                  layer.weight_scale.data<float>()[i / row], 0);
+                                                  layer.multiplier.data<float>()[i / row], 0);
   }
   return weight;
 }
@@ -102,21 +102,16 @@ class OwnLoopRunner final : public LayerRunner {
   const integer::Layer& layer_;
 };
 
-/// Why this CPU would not sum the products exactly; "" where it does.
-std::string saturation(const LayerContext& context) {
-  if (has_exact_u8s8(context.isa)) return "";
-  const integer::AffineFormat& source = context.input(0).format;
-  const integer::CodeRange weights = context.layer.weight_range;
-  if (source.is_signed) {
-    return cat("signed activations lose a weight bit on ", to_word(context.isa));
-  }
-  const std::int32_t pair = 2 * source.range.qmax * std::max(-weights.qmin, weights.qmax);
-  if (pair <= std::numeric_limits<std::int16_t>::max()) return "";
-  return cat("pairs of products reach ", pair, ", beyond the 16 bits of ", to_word(context.isa));
+/// What the layer's last step holds t within: codes, or reals where the output is f32.
+integer::Clip bounds_of_t(const LayerContext& context) {
+  if (context.output().dtype == DType::kF32) return context.layer.clip;
+  const integer::CodeRange range = integer::code_range(context.layer, context.output());
+  return {.low = static_cast<float>(range.qmin), .high = static_cast<float>(range.qmax)};
 }
 
 PlanResult plan_int8(const LayerContext& context) {
-  const std::string reason = saturation(context);
+  const std::string reason =
+      saturation(context.isa, context.input(0).format, context.layer.weight_range);
   if (!reason.empty()) return Declined{reason};
   const integer::Layer& layer = context.layer;
   const bool residual = layer.inputs.size() == 2;
@@ -129,8 +124,7 @@ PlanResult plan_int8(const LayerContext& context) {
                            .window = layer.window,
                            .destination_dtype = context.output().dtype,
                            .bias = true,
-                           .relu = layer.relu,
-                           .clip = context.output().format.range,
+                           .clip = bounds_of_t(context),
                            .residual = residual,
                            .residual_dtype = residual ? context.input(1).dtype : DType::kU8});
 }
@@ -141,7 +135,7 @@ PlanResult plan_product(const LayerContext& context) {
     case integer::ComputeMode::kStatic:
       return plan_int8(context);
     case integer::ComputeMode::kDynamic:
-      return Declined{"dynamic activations are not available yet"};
+      return plan_dynamic(context);
     case integer::ComputeMode::kFloat:
     case integer::ComputeMode::kWeightOnly:
       break;
@@ -151,7 +145,7 @@ PlanResult plan_product(const LayerContext& context) {
       kernels::FloatInferenceProblem{.source = context.input(0).shape.with_batch(context.batch),
                                      .weight = layer.weight.shape(),
                                      .window = layer.window,
-                                     .relu = layer.relu,
+                                     .clip = layer.clip,
                                      .residual = layer.inputs.size() == 2});
 }
 
@@ -164,14 +158,24 @@ PlanResult plan_layer(const LayerContext& context) {
       return std::make_unique<MaxPoolRunner>(
           kernels::Int8MaxPool(context.input(0).shape.with_batch(context.batch),
                                context.input(0).dtype, context.layer.window));
+    case integer::LayerOp::kAvgPool:
     case integer::LayerOp::kGlobalAvgPool:
     case integer::LayerOp::kAdd:
+    case integer::LayerOp::kConcat:
       break;
   }
   return std::make_unique<OwnLoopRunner>(context);
 }
 
 }  // namespace
+
+std::string saturation(Isa isa, const integer::AffineFormat& source, integer::CodeRange weights) {
+  if (has_exact_u8s8(isa)) return "";
+  if (source.is_signed) return cat("signed activations lose a weight bit on ", to_word(isa));
+  const std::int32_t pair = 2 * source.range.qmax * std::max(-weights.qmin, weights.qmax);
+  if (pair <= std::numeric_limits<std::int16_t>::max()) return "";
+  return cat("pairs of products reach ", pair, ", beyond the 16 bits of ", to_word(isa));
+}
 
 PlanResult plan_onednn(const LayerContext& context) {
   try {

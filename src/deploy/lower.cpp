@@ -11,6 +11,7 @@
 #include "bitloom/kernels/fake_quant.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "chain.h"
+#include "sign.h"
 
 namespace bitloom::deploy {
 namespace {
@@ -209,7 +210,7 @@ class Lowering {
     Layer layer;
     layer.name = chain.head->name;
     layer.op = chain.head->op == "linear" ? LayerOp::kLinear : LayerOp::kConv2d;
-    layer.relu = chain.relu != nullptr;
+    if (chain.relu != nullptr) layer.clip = integer::kRelu;
     layer.inputs = {index_of_.at(chain.head->inputs[0])};
     if (chain.add != nullptr) layer.inputs.push_back(index_of_.at(chain.add->inputs[1]));
     const TensorInfo source = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
@@ -224,14 +225,15 @@ class Lowering {
     }
     TensorInfo output = describe(chain.end->name, output_shape(chain, source.shape, weight.shape()),
                                  chain.fake_quant);
-    if (quantized_weight != (source.dtype != DType::kF32)) {
+    if (keeps_reals()) {
+      fill_real_source(chain, *weight_node, source, layer);
+    } else if (quantized_weight != (source.dtype != DType::kF32)) {
       throw ConfigError(
           ErrorText{layer.name, "codes on both inputs, or reals on both",
                     quantized_weight ? "codes only on the weight" : "codes only on the source",
                     "put a fake_quant node on the other input"});
-    }
-    if (quantized_weight) {
-      fill_static(chain, *weight_node, weight, source, output, layer);
+    } else if (quantized_weight) {
+      fill_static(chain, *weight_node, source, output, layer);
     } else {
       fill_float(chain, weight, layer);
     }
@@ -239,46 +241,69 @@ class Lowering {
     model_.layers.push_back(std::move(layer));
   }
 
-  void fill_static(const Chain& chain, const Node& weight_node, const Tensor& weight,
-                   const TensorInfo& source, const TensorInfo& output, Layer& layer) const {
-    const std::int64_t channels = weight.shape()[0];
-    layer.mode = ComputeMode::kStatic;
+  // Methods whose tensors between layers are reals: only weights have fake_quant nodes.
+  bool keeps_reals() const {
+    return options_.method == "ptq-dynamic" || options_.method == "ptq-weight-only";
+  }
+
+  // Codes of the weights, their width and their scales.
+  void fill_codes(const Node& weight_node, Layer& layer) const {
     const integer::AffineFormat format = quant::format_of(weight_node);
+    layer.weight = quant::weight_codes(graph_, weight_node, store_);
     layer.weight_bits = format.bits;
     layer.weight_range = format.range;
     const Tensor& scales = store_.at(quant::scale_name(weight_node)).value;
-    const auto scale_at = [&](std::int64_t o) {
-      return scales.data<float>()[scales.elements() > 1 ? o : 0];
-    };
-    layer.weight = Tensor(DType::kS8, weight.shape());
-    kernels::quantize(weight.data<float>(),
-                      {.rows = scales.elements(),
-                       .cols = weight.elements() / scales.elements(),
-                       .scale = scales.data<float>(),
-                       .scale_per_row = scales.elements() > 1,
-                       .format = format},
-                      layer.weight.raw());
-    const bool codes_out = output.dtype != DType::kF32;
-    if (layer.relu && codes_out && output.format.zero_point != 0) {
-      throw ConfigError(ErrorText{output.name, "zero_point 0 behind a ReLU",
-                                  cat(output.format.zero_point), "quantize it unsigned"});
+    layer.weight_scale = Tensor(DType::kF32, Shape{layer.weight.shape()[0]});
+    for (std::int64_t o = 0; o < layer.weight_scale.elements(); ++o) {
+      layer.weight_scale.data<float>()[o] = scales.data<float>()[scales.elements() > 1 ? o : 0];
     }
-    const double destination = codes_out ? static_cast<double>(output.scale) : 1.0;
-    layer.weight_scale = Tensor(DType::kF32, Shape{channels});
+  }
+
+  // m[o] and b[o] of integer/requantize.h.
+  void fold(const Chain& chain, integer::ChannelScales scales, Layer& layer) const {
+    const std::int64_t channels = layer.weight.shape()[0];
     layer.multiplier = Tensor(DType::kF32, Shape{channels});
     layer.bias = Tensor(DType::kF32, Shape{channels});
     const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
     for (std::int64_t o = 0; o < channels; ++o) {
-      const integer::FoldedChannel folded = integer::fold_channel(
-          {.source = static_cast<double>(source.scale),
-           .weight = static_cast<double>(scale_at(o)),
-           .destination = destination,
-           .destination_zero_point = codes_out ? output.format.zero_point : 0},
-          affines[static_cast<std::size_t>(o)]);
-      layer.weight_scale.data<float>()[o] = scale_at(o);
+      scales.weight = static_cast<double>(layer.weight_scale.data<float>()[o]);
+      const integer::FoldedChannel folded =
+          integer::fold_channel(scales, affines[static_cast<std::size_t>(o)]);
       layer.multiplier.data<float>()[o] = folded.multiplier;
       layer.bias.data<float>()[o] = folded.bias;
     }
+  }
+
+  // Dynamic and weight-only layers: m[o] = s_w[o] * slope[o], b[o] = offset[o].
+  void fill_real_source(const Chain& chain, const Node& weight_node, const TensorInfo& source,
+                        Layer& layer) const {
+    const bool real = source.dtype == DType::kF32 && chain.fake_quant == nullptr;
+    if (!real || !quant::is_fake_quant(weight_node)) {
+      throw ConfigError(ErrorText{
+          layer.name, cat("codes on the weight alone, for ", options_.method),
+          real ? "reals on the weight" : "codes on an activation", "quantize the float network"});
+    }
+    fill_codes(weight_node, layer);
+    fold(chain, {}, layer);
+    if (options_.method == "ptq-weight-only") {
+      layer.mode = ComputeMode::kWeightOnly;
+      return;
+    }
+    layer.mode = ComputeMode::kDynamic;
+    const integer::DeviceProfile& profile = integer::profile_named(options_.profile);
+    layer.source_format = profile.activations(8, !is_non_negative(model_, layer.inputs[0]));
+  }
+
+  void fill_static(const Chain& chain, const Node& weight_node, const TensorInfo& source,
+                   const TensorInfo& output, Layer& layer) const {
+    layer.mode = ComputeMode::kStatic;
+    fill_codes(weight_node, layer);
+    const bool codes_out = output.dtype != DType::kF32;
+    fold(chain,
+         {.source = static_cast<double>(source.scale),
+          .destination = codes_out ? static_cast<double>(output.scale) : 1.0,
+          .destination_zero_point = codes_out ? output.format.zero_point : 0},
+         layer);
     if (chain.add != nullptr) {
       const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
       layer.residual_ratio = integer::scale_ratio(residual.scale, codes_out ? output.scale : 1.0F);
@@ -306,7 +331,7 @@ class Lowering {
     Layer layer;
     layer.name = chain.head->name;
     layer.op = LayerOp::kAdd;
-    layer.relu = chain.relu != nullptr;
+    if (chain.relu != nullptr) layer.clip = integer::kRelu;
     layer.inputs = {index_of_.at(chain.head->inputs[0]), index_of_.at(chain.head->inputs[1])};
     const TensorInfo& branch = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
     const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];

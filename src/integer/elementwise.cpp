@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "bitloom/core/parallel.h"
 #include "bitloom/integer/requantize.h"
@@ -43,6 +44,22 @@ void add_values(const float* from, std::int64_t count, float* sums) {
   for (std::int64_t i = 0; i < count; ++i) sums[i] += from[i];
 }
 
+/// Source pixels under one window that lie inside the image: rows [top, bottom), columns
+/// [left, right).
+struct Taps {
+  std::int64_t top, bottom, left, right;
+  std::int64_t pixels() const { return (bottom - top) * (right - left); }
+};
+
+Taps taps_of(const Window& window, const Shape& source, std::int64_t y, std::int64_t x) {
+  const std::int64_t top = y * window.stride - window.pad;
+  const std::int64_t left = x * window.stride - window.pad;
+  return {.top = std::max<std::int64_t>(top, 0),
+          .bottom = std::min(top + window.kernel_h, source.h()),
+          .left = std::max<std::int64_t>(left, 0),
+          .right = std::min(left + window.kernel_w, source.w())};
+}
+
 template <typename T>
 void max_pool_typed(const Window& window, ConstTensorView source, TensorView out) {
   const Shape& from = source.shape();
@@ -53,14 +70,11 @@ void max_pool_typed(const Window& window, ConstTensorView source, TensorView out
   parallel_for(to.n() * to.h() * to.w(), 16, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t row = first; row < last; ++row) {
       const std::int64_t image = row / (to.h() * to.w());
-      const std::int64_t top = row / to.w() % to.h() * window.stride - window.pad;
-      const std::int64_t left = row % to.w() * window.stride - window.pad;
+      const Taps taps = taps_of(window, from, row / to.w() % to.h(), row % to.w());
       T* best = y + row * channels;
       bool empty = true;
-      for (std::int64_t iy = std::max<std::int64_t>(top, 0);
-           iy < std::min(top + window.kernel_h, from.h()); ++iy) {
-        for (std::int64_t ix = std::max<std::int64_t>(left, 0);
-             ix < std::min(left + window.kernel_w, from.w()); ++ix) {
+      for (std::int64_t iy = taps.top; iy < taps.bottom; ++iy) {
+        for (std::int64_t ix = taps.left; ix < taps.right; ++ix) {
           const T* pixel = x + ((image * from.h() + iy) * from.w() + ix) * channels;
           if (empty) {
             std::copy(pixel, pixel + channels, best);
@@ -97,22 +111,28 @@ T mean(float sum, std::int64_t count) {
 }
 
 template <typename T, typename Sum>
-void global_avg_pool_typed(ConstTensorView source, TensorView out) {
-  const Shape& shape = source.shape();
-  const std::int64_t pixels = shape.h() * shape.w();
+void avg_pool_typed(const Window& window, ConstTensorView source, TensorView out) {
+  const Shape& from = source.shape();
   const T* x = source.data<T>();
   T* y = out.data<T>();
-  parallel_for(shape.n(), 1, [&](std::int64_t first, std::int64_t last, int) {
+  const std::int64_t rows = (from.h() + 2 * window.pad - window.kernel_h) / window.stride + 1;
+  const std::int64_t columns = (from.w() + 2 * window.pad - window.kernel_w) / window.stride + 1;
+  parallel_for(from.n() * rows * columns, 1, [&](std::int64_t first, std::int64_t last, int) {
     Sum sums[kChunk];
-    for (std::int64_t image = first; image < last; ++image) {
-      for (std::int64_t c = 0; c < shape.c(); c += kChunk) {
-        const std::int64_t count = std::min(kChunk, shape.c() - c);
+    for (std::int64_t row = first; row < last; ++row) {
+      const Taps taps = taps_of(window, from, row / columns % rows, row % columns);
+      const std::int64_t image = row / (rows * columns) * from.h() * from.w();
+      for (std::int64_t c = 0; c < from.c(); c += kChunk) {
+        const std::int64_t count = std::min(kChunk, from.c() - c);
         std::fill(sums, sums + count, Sum{});
-        for (std::int64_t p = 0; p < pixels; ++p) {
-          add_values(x + (image * pixels + p) * shape.c() + c, count, sums);
+        for (std::int64_t iy = taps.top; iy < taps.bottom; ++iy) {
+          for (std::int64_t ix = taps.left; ix < taps.right; ++ix) {
+            add_values(x + (image + iy * from.w() + ix) * from.c() + c, count, sums);
+          }
         }
-        for (std::int64_t i = 0; i < count; ++i)
-          y[image * shape.c() + c + i] = mean<T>(sums[i], pixels);
+        for (std::int64_t i = 0; i < count; ++i) {
+          y[row * from.c() + c + i] = mean<T>(sums[i], taps.pixels());
+        }
       }
     }
   });
@@ -130,6 +150,7 @@ void add_codes(const Model& model, const Layer& layer, ConstTensorView a, ConstT
   const TensorInfo& info_y = model.tensors[static_cast<std::size_t>(layer.output)];
   const float ratio_a = scale_ratio(info_a.scale, info_y.scale);
   const float ratio_b = scale_ratio(info_b.scale, info_y.scale);
+  const CodeRange range = code_range(layer, info_y);
   parallel_for(out.elements(), 4096, [&](std::int64_t first, std::int64_t last, int) {
     float t[kChunk];
     for (std::int64_t begin = first; begin < last; begin += kChunk) {
@@ -138,11 +159,9 @@ void add_codes(const Model& model, const Layer& layer, ConstTensorView a, ConstT
         const float product =
             static_cast<float>(code_at(a, begin + i) - info_a.format.zero_point) * ratio_a;
         t[i] = add_residual(product, code_at(b, begin + i), info_b.format.zero_point, ratio_b);
-        if (layer.relu) t[i] = t[i] > 0.0F ? t[i] : 0.0F;
         t[i] += static_cast<float>(info_y.format.zero_point);
       }
-      round_row(t, count, info_y.format.range, info_y.dtype,
-                static_cast<std::uint8_t*>(out.raw()) + begin);
+      round_row(t, count, range, info_y.dtype, static_cast<std::uint8_t*>(out.raw()) + begin);
     }
   });
 }
@@ -160,15 +179,33 @@ void max_pool(const Window& window, ConstTensorView source, TensorView out) {
   }
 }
 
-void global_avg_pool(ConstTensorView source, TensorView out) {
+void avg_pool(const Window& window, ConstTensorView source, TensorView out) {
   switch (source.dtype()) {
     case DType::kU8:
-      return global_avg_pool_typed<std::uint8_t, std::int32_t>(source, out);
+      return avg_pool_typed<std::uint8_t, std::int32_t>(window, source, out);
     case DType::kS8:
-      return global_avg_pool_typed<std::int8_t, std::int32_t>(source, out);
+      return avg_pool_typed<std::int8_t, std::int32_t>(window, source, out);
     default:
-      return global_avg_pool_typed<float, float>(source, out);
+      return avg_pool_typed<float, float>(window, source, out);
   }
+}
+
+void concat(std::span<const ConstTensorView> inputs, TensorView out) {
+  const std::size_t size = size_of(out.dtype());
+  const std::size_t stride = static_cast<std::size_t>(out.shape().c()) * size;
+  parallel_for(out.elements() / out.shape().c(), 256,
+               [&](std::int64_t first, std::int64_t last, int) {
+                 std::byte* to = static_cast<std::byte*>(out.raw());
+                 for (const ConstTensorView& input : inputs) {
+                   const std::size_t bytes = static_cast<std::size_t>(input.shape().c()) * size;
+                   const std::byte* from = static_cast<const std::byte*>(input.raw());
+                   for (auto row = static_cast<std::size_t>(first);
+                        row < static_cast<std::size_t>(last); ++row) {
+                     std::memcpy(to + row * stride, from + row * bytes, bytes);
+                   }
+                   to += bytes;
+                 }
+               });
 }
 
 void add(const Model& model, const Layer& layer, ConstTensorView a, ConstTensorView b,
@@ -178,10 +215,8 @@ void add(const Model& model, const Layer& layer, ConstTensorView a, ConstTensorV
   const float* r = b.data<float>();
   float* y = out.data<float>();
   parallel_for(out.elements(), 4096, [&](std::int64_t first, std::int64_t last, int) {
-    for (std::int64_t i = first; i < last; ++i) {
-      const float sum = x[i] + r[i];
-      y[i] = layer.relu && !(sum > 0.0F) ? 0.0F : sum;
-    }
+    for (std::int64_t i = first; i < last; ++i) y[i] = x[i] + r[i];
+    clip_row(y + first, last - first, layer.clip);
   });
 }
 

@@ -1,12 +1,16 @@
-// The reference's pools and the stand-alone add. Formulas: integer/model.h.
+// The reference's pools, the stand-alone add and concat. Formulas: integer/model.h.
 #pragma once
+
+#include <span>
 
 #include "bitloom/integer/model.h"
 
 namespace bitloom::integer {
 
 void max_pool(const Window& window, ConstTensorView source, TensorView out);
-void global_avg_pool(ConstTensorView source, TensorView out);
+/// One window over the whole image is a global average.
+void avg_pool(const Window& window, ConstTensorView source, TensorView out);
+void concat(std::span<const ConstTensorView> inputs, TensorView out);
 /// `a` and `b` are the layer's two inputs in order.
 void add(const Model& model, const Layer& layer, ConstTensorView a, ConstTensorView b,
          TensorView out);

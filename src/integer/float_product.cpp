@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "bitloom/core/parallel.h"
+#include "requantize_row.h"
 #include "scratch.h"
 #include "simd_clones.h"
 
@@ -43,17 +44,15 @@ void multiply_panel(const float* rows, std::int64_t tiles, const float* panel, s
   }
 }
 
-/// y = sum + bias (+ residual), ReLU.
+/// y = sum + bias (+ residual).
 BITLOOM_SIMD_CLONES
-void finish_row(const float* sums, const float* bias, const float* residual, bool relu,
-                std::int64_t count, float* y) {
+void finish_row(const float* sums, const float* bias, const float* residual, std::int64_t count,
+                float* y) {
   if (residual != nullptr) {  // one pass: y may be the residual's memory
     for (std::int64_t i = 0; i < count; ++i) y[i] = sums[i] + bias[i] + residual[i];
   } else {
     for (std::int64_t i = 0; i < count; ++i) y[i] = sums[i] + bias[i];
   }
-  if (!relu) return;
-  for (std::int64_t i = 0; i < count; ++i) y[i] = y[i] > 0.0F ? y[i] : 0.0F;
 }
 
 /// Sizes of what lies in scratch. Outputs of a group are padded to whole panels.
@@ -75,8 +74,7 @@ struct Workspace {
 
 float weight_value(const Layer& layer, std::int64_t o, std::int64_t index) {
   if (layer.weight.dtype() == DType::kF32) return layer.weight.data<float>()[index];
-  return dequantize(layer.weight.data<std::int8_t>()[index], layer.weight_scale.data<float>()[o],
-                    0);
+  return dequantize(layer.weight.data<std::int8_t>()[index], layer.multiplier.data<float>()[o], 0);
 }
 
 /// [groups, outputs / 16, depth, 16] with zeros in the padding.
@@ -97,7 +95,7 @@ void spread_weights(const ProductGeometry& g, const Layout& layout, const Layer&
 struct Destination {
   const float* bias;
   const float* residual;  ///< nullptr for none
-  bool relu;
+  Clip clip;
   float* out;
 };
 
@@ -122,8 +120,9 @@ void run_block(const ProductGeometry& g, const Layout& layout, const float* sour
     for (std::int64_t r = 0; r < count; ++r) {
       const std::int64_t at = (begin + r) * g.o + first;
       finish_row(work.sums + r * layout.outputs, to.bias + first,
-                 to.residual == nullptr ? nullptr : to.residual + at, to.relu, g.group_outputs(),
+                 to.residual == nullptr ? nullptr : to.residual + at, g.group_outputs(),
                  to.out + at);
+      clip_row(to.out + at, g.group_outputs(), to.clip);
     }
   }
 }
@@ -153,7 +152,7 @@ void float_product(const ProductGeometry& g, const Layer& layer, ConstTensorView
   spread_weights(g, layout, layer, weight);
   const Destination to{.bias = layer.bias.data<float>(),
                        .residual = residual.empty() ? nullptr : residual.data<float>(),
-                       .relu = layer.relu,
+                       .clip = layer.clip,
                        .out = out.data<float>()};
   parallel_for(g.rows(), kRows, [&](std::int64_t first, std::int64_t last, int piece) {
     for (std::int64_t begin = first; begin < last; begin += kRows) {

@@ -8,8 +8,8 @@ namespace bitloom::integer {
 namespace {
 
 constexpr std::array<std::string_view, 4> kModes{"float", "weight-only", "dynamic", "static"};
-constexpr std::array<std::string_view, 5> kOps{"conv2d", "linear", "max_pool", "global_avg_pool",
-                                               "add"};
+constexpr std::array<std::string_view, 7> kOps{"conv2d",          "linear", "max_pool", "avg_pool",
+                                               "global_avg_pool", "add",    "concat"};
 
 template <std::size_t N>
 std::size_t index_of(const std::array<std::string_view, N>& words, std::string_view word,
@@ -37,6 +37,10 @@ std::string_view to_word(LayerOp op) { return kOps[static_cast<std::size_t>(op)]
 
 LayerOp layer_op_from_word(std::string_view word) {
   return static_cast<LayerOp>(index_of(kOps, word, "layer operation"));
+}
+
+CodeRange code_range(const Layer& layer, const TensorInfo& output) {
+  return clipped_range(layer.clip, output.format, output.scale);
 }
 
 }  // namespace bitloom::integer

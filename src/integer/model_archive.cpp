@@ -9,7 +9,7 @@ namespace bitloom::integer {
 namespace {
 
 constexpr const char* kSchema = "bitloom.model";
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;                  // 2: clip instead of relu; avg_pool, concat
 constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from a damaged file
 
 /// "layers/00007": numbers keep the order of execution in a file sorted by name.
@@ -80,15 +80,26 @@ CodeRange get_range(const Archive& archive, const std::string& path) {
   return {.qmin = get_int(archive, path, "qmin"), .qmax = get_int(archive, path, "qmax")};
 }
 
+void put_format(Archive& archive, const std::string& path, const AffineFormat& format) {
+  archive.put_attribute(path, "bits", std::int64_t{format.bits});
+  archive.put_attribute(path, "zero_point", std::int64_t{format.zero_point});
+  put_range(archive, path, format.range);
+}
+
+AffineFormat get_format(const Archive& archive, const std::string& path, DType dtype) {
+  return {.bits = get_int(archive, path, "bits"),
+          .is_signed = dtype == DType::kS8,
+          .zero_point = get_int(archive, path, "zero_point"),
+          .range = get_range(archive, path)};
+}
+
 void put_tensor_info(Archive& archive, const std::string& path, const TensorInfo& info) {
   put_shape(archive, path + "/shape", info.shape);
   archive.put_attribute(path, "name", info.name);
   archive.put_attribute(path, "dtype", std::string(to_word(info.dtype)));
   if (info.dtype == DType::kF32) return;
-  archive.put_attribute(path, "bits", std::int64_t{info.format.bits});
-  archive.put_attribute(path, "zero_point", std::int64_t{info.format.zero_point});
+  put_format(archive, path, info.format);
   archive.put_attribute(path, "scale", double{info.scale});
-  put_range(archive, path, info.format.range);
 }
 
 TensorInfo get_tensor_info(const Archive& archive, const std::string& path) {
@@ -97,10 +108,7 @@ TensorInfo get_tensor_info(const Archive& archive, const std::string& path) {
   info.name = archive.word(path, "name");
   info.dtype = dtype_from_word(archive.word(path, "dtype"));
   if (info.dtype == DType::kF32) return info;
-  info.format.bits = get_int(archive, path, "bits");
-  info.format.is_signed = info.dtype == DType::kS8;
-  info.format.zero_point = get_int(archive, path, "zero_point");
-  info.format.range = get_range(archive, path);
+  info.format = get_format(archive, path, info.dtype);
   info.scale = static_cast<float>(archive.real(path, "scale"));
   return info;
 }
@@ -148,16 +156,35 @@ bool is_product(const Layer& layer) {
   return layer.op == LayerOp::kConv2d || layer.op == LayerOp::kLinear;
 }
 
+bool has_window(const Layer& layer) {
+  return layer.op == LayerOp::kConv2d || layer.op == LayerOp::kMaxPool ||
+         layer.op == LayerOp::kAvgPool;
+}
+
+/// A bound that is absent is infinite.
+void put_clip(Archive& archive, const std::string& path, const Clip& clip) {
+  if (clip.low != Clip().low) archive.put_attribute(path, "clip_low", double{clip.low});
+  if (clip.high != Clip().high) archive.put_attribute(path, "clip_high", double{clip.high});
+}
+
+Clip get_clip(const Archive& archive, const std::string& path) {
+  const auto bound = [&](const char* name, float absent) {
+    return archive.has_attribute(path, name) ? static_cast<float>(archive.real(path, name))
+                                             : absent;
+  };
+  return {.low = bound("clip_low", Clip().low), .high = bound("clip_high", Clip().high)};
+}
+
 void put_layer(Archive& archive, const std::string& path, const Layer& layer) {
   archive.put_attribute(path, "name", layer.name);
   archive.put_attribute(path, "op", std::string(to_word(layer.op)));
   archive.put_attribute(path, "mode", std::string(to_word(layer.mode)));
   archive.put_attribute(path, "output", std::int64_t{layer.output});
-  archive.put_attribute(path, "relu", std::int64_t{layer.relu});
+  put_clip(archive, path, layer.clip);
   archive.put(path + "/inputs",
               s64_tensor(std::vector<std::int64_t>(layer.inputs.begin(), layer.inputs.end())), "I",
               "tensor");
-  if (layer.op == LayerOp::kConv2d || layer.op == LayerOp::kMaxPool) {
+  if (has_window(layer)) {
     const Window& window = layer.window;
     archive.put_attribute(path, "kernel_h", window.kernel_h);
     archive.put_attribute(path, "kernel_w", window.kernel_w);
@@ -171,6 +198,10 @@ void put_layer(Archive& archive, const std::string& path, const Layer& layer) {
   put_vector(archive, path + "/multiplier", layer.multiplier);
   put_vector(archive, path + "/bias", layer.bias);
   archive.put_attribute(path, "residual_ratio", double{layer.residual_ratio});
+  if (layer.mode != ComputeMode::kDynamic) return;
+  const DType codes = layer.source_format.is_signed ? DType::kS8 : DType::kU8;
+  archive.put_attribute(path + "/source", "dtype", std::string(to_word(codes)));
+  put_format(archive, path + "/source", layer.source_format);
 }
 
 Layer get_layer(const Archive& archive, const std::string& path) {
@@ -179,12 +210,12 @@ Layer get_layer(const Archive& archive, const std::string& path) {
   layer.op = layer_op_from_word(archive.word(path, "op"));
   layer.mode = compute_mode_from_word(archive.word(path, "mode"));
   layer.output = get_int(archive, path, "output");
-  layer.relu = archive.integer(path, "relu") != 0;
+  layer.clip = get_clip(archive, path);
   for (const std::int64_t input : get_list(archive, path + "/inputs")) {
     if (input < 0 || input > kMostItems) refuse(archive, path, cat("input ", input));
     layer.inputs.push_back(static_cast<int>(input));
   }
-  if (layer.op == LayerOp::kConv2d || layer.op == LayerOp::kMaxPool) {
+  if (has_window(layer)) {
     layer.window = {.kernel_h = get_int(archive, path, "kernel_h"),
                     .kernel_w = get_int(archive, path, "kernel_w"),
                     .stride = get_int(archive, path, "stride"),
@@ -197,6 +228,11 @@ Layer get_layer(const Archive& archive, const std::string& path) {
   layer.multiplier = get_vector(archive, path + "/multiplier");
   layer.bias = get_vector(archive, path + "/bias");
   layer.residual_ratio = static_cast<float>(archive.real(path, "residual_ratio"));
+  if (layer.mode == ComputeMode::kDynamic) {
+    const std::string source = path + "/source";
+    layer.source_format =
+        get_format(archive, source, dtype_from_word(archive.word(source, "dtype")));
+  }
   return layer;
 }
 

@@ -2,18 +2,23 @@
 
 #include <algorithm>
 
-#include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/integer/dynamic.h"
 #include "elementwise.h"
 #include "float_product.h"
 #include "integer_product.h"
 #include "requantize_row.h"
+#include "scratch.h"
 
 namespace bitloom::integer {
 namespace {
 
 bool is_product(const Layer& layer) {
   return layer.op == LayerOp::kConv2d || layer.op == LayerOp::kLinear;
+}
+
+bool multiplies_codes(const Layer& layer) {
+  return layer.mode == ComputeMode::kStatic || layer.mode == ComputeMode::kDynamic;
 }
 
 const TensorInfo& source_info(const Model& model, const Layer& layer) {
@@ -35,49 +40,77 @@ void encode_typed(ConstTensorView images, ConstTensorView table, TensorView out)
   });
 }
 
-const std::byte* byte_row(ConstTensorView tensor, std::int64_t row, std::int64_t channels) {
-  return static_cast<const std::byte*>(tensor.raw()) +
-         static_cast<std::size_t>(row * channels) * size_of(tensor.dtype());
-}
-
-/// Requantizes rows of accumulators into a tensor.
-struct RequantizeTarget {
-  RequantizeRow row;
-  ConstTensorView residual;
-  TensorView out;
-
-  void take(std::int64_t index, const std::int32_t* acc) const {
-    const std::size_t at = static_cast<std::size_t>(index * row.channels);
-    requantize_row(row, acc, row.has_residual ? byte_row(residual, index, row.channels) : nullptr,
-                   static_cast<std::byte*>(out.raw()) + at * size_of(row.out_dtype));
-  }
+/// What the sums of a product read: a static source's own codes, or those a dynamic one becomes.
+struct SourceCodes {
+  ConstTensorView codes;
+  std::int32_t zero_point = 0;
+  const float* scales = nullptr;  ///< dynamic: one an image
 };
 
-void run_static(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
-                TensorView output, std::span<std::byte> scratch) {
-  const RequantizeTarget target{.row = requantize_row_of(model, layer),
-                                .residual = inputs.size() == 2 ? inputs[1] : ConstTensorView(),
-                                .out = output};
-  const RowSink sink{.take =
-                         [](const void* context, std::int64_t row, const std::int32_t* acc) {
-                           static_cast<const RequantizeTarget*>(context)->take(row, acc);
-                         },
-                     .context = &target};
-  integer_product(product_geometry(layer, inputs[0].shape()), inputs[0],
-                  source_info(model, layer).format.zero_point, layer.weight, sink, scratch);
+/// Bytes that codes_of takes.
+std::size_t codes_bytes(const Layer& layer, const Shape& source) {
+  if (layer.mode != ComputeMode::kDynamic) return 0;
+  return aligned_bytes(static_cast<std::size_t>(source.elements())) +
+         aligned_bytes(static_cast<std::size_t>(source.n()) * sizeof(float));
+}
+
+SourceCodes codes_of(const Model& model, const Layer& layer, ConstTensorView source,
+                     Scratch& memory) {
+  if (layer.mode != ComputeMode::kDynamic) {
+    return {.codes = source, .zero_point = source_info(model, layer).format.zero_point};
+  }
+  const TensorView codes(layer.source_format.is_signed ? DType::kS8 : DType::kU8, source.shape(),
+                         memory.take<std::byte>(source.elements()));
+  const std::int64_t images = source.shape().n();
+  const std::span<float> scales(memory.take<float>(images), static_cast<std::size_t>(images));
+  quantize_source(layer, source, codes, scales);
+  return {.codes = codes, .zero_point = layer.source_format.zero_point, .scales = scales.data()};
+}
+
+std::size_t integer_bytes(const Layer& layer, const Shape& source) {
+  return codes_bytes(layer, source) + integer_product_bytes(product_geometry(layer, source));
+}
+
+/// Sums of a static or dynamic layer. `sink_of(scales)` gives where the rows go.
+template <typename SinkOf>
+void sum_products(const Model& model, const Layer& layer, ConstTensorView source,
+                  const SinkOf& sink_of, std::span<std::byte> scratch) {
+  const ProductGeometry geometry = product_geometry(layer, source.shape());
+  Scratch memory(scratch, integer_bytes(layer, source.shape()));
+  const SourceCodes codes = codes_of(model, layer, source, memory);
+  const std::size_t rest = integer_product_bytes(geometry);
+  integer_product(geometry, codes.codes, codes.zero_point, layer.weight, sink_of(codes.scales),
+                  {memory.take<std::byte>(static_cast<std::int64_t>(rest)), rest});
+}
+
+void run_integer(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
+                 TensorView output, std::span<std::byte> scratch) {
+  RequantizeTarget target{.row = requantize_row_of(model, layer),
+                          .residual = inputs.size() == 2 ? inputs[1] : ConstTensorView(),
+                          .out = output};
+  const auto sink_of = [&target](const float* scales) {
+    target.source_scales = scales;
+    return RowSink{.take =
+                       [](const void* context, std::int64_t row, const std::int32_t* acc) {
+                         static_cast<const RequantizeTarget*>(context)->take(row, acc);
+                       },
+                   .context = &target};
+  };
+  sum_products(model, layer, inputs[0], sink_of, scratch);
+}
+
+void finish(const RequantizeTarget& target, ConstTensorView acc_s32) {
+  const std::int64_t channels = target.row.channels;
+  parallel_for(acc_s32.elements() / channels, 64, [&](std::int64_t first, std::int64_t last, int) {
+    for (std::int64_t row = first; row < last; ++row) {
+      target.take(row, acc_s32.data<std::int32_t>() + row * channels);
+    }
+  });
 }
 
 void run_product(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
                  TensorView output, std::span<std::byte> scratch) {
-  if (layer.mode == ComputeMode::kStatic) {
-    return run_static(model, layer, inputs, output, scratch);
-  }
-  if (layer.mode == ComputeMode::kDynamic) {
-    throw BackendError({.place = layer.name,
-                        .expected = "mode float, weight-only or static",
-                        .found = "dynamic",
-                        .remedy = "export with another method"});
-  }
+  if (multiplies_codes(layer)) return run_integer(model, layer, inputs, output, scratch);
   float_product(product_geometry(layer, inputs[0].shape()), layer, inputs[0],
                 inputs.size() == 2 ? inputs[1] : ConstTensorView(), output, scratch);
 }
@@ -114,9 +147,9 @@ void encode_input(ConstTensorView images, ConstTensorView table, TensorView out)
 
 std::size_t scratch_bytes(const Model& model, const Layer& layer, std::int64_t batch) {
   if (!is_product(layer)) return 0;
-  const ProductGeometry g =
-      product_geometry(layer, source_info(model, layer).shape.with_batch(batch));
-  return layer.mode == ComputeMode::kStatic ? integer_product_bytes(g) : float_product_bytes(g);
+  const Shape source = source_info(model, layer).shape.with_batch(batch);
+  const ProductGeometry g = product_geometry(layer, source);
+  return multiplies_codes(layer) ? integer_bytes(layer, source) : float_product_bytes(g);
 }
 
 void accumulate(const Model& model, const Layer& layer, ConstTensorView source, TensorView acc_s32,
@@ -125,28 +158,29 @@ void accumulate(const Model& model, const Layer& layer, ConstTensorView source, 
     std::int32_t* acc;
     std::int64_t channels;
   };
-  const ProductGeometry g = product_geometry(layer, source.shape());
-  const Target target{.acc = acc_s32.data<std::int32_t>(), .channels = g.o};
+  const Target target{.acc = acc_s32.data<std::int32_t>(), .channels = layer.weight.shape().n()};
   const RowSink sink{.take =
                          [](const void* context, std::int64_t row, const std::int32_t* acc) {
                            const Target* to = static_cast<const Target*>(context);
                            std::copy(acc, acc + to->channels, to->acc + row * to->channels);
                          },
                      .context = &target};
-  integer_product(g, source, source_info(model, layer).format.zero_point, layer.weight, sink,
-                  scratch);
+  sum_products(
+      model, layer, source, [&](const float*) { return sink; }, scratch);
+}
+
+void finish_dynamic(const Model& model, const Layer& layer, ConstTensorView acc_s32,
+                    std::span<const float> scales, ConstTensorView residual, TensorView out) {
+  finish({.row = requantize_row_of(model, layer),
+          .residual = residual,
+          .out = out,
+          .source_scales = scales.data()},
+         acc_s32);
 }
 
 void requantize(const Model& model, const Layer& layer, ConstTensorView acc_s32,
                 ConstTensorView residual, TensorView out) {
-  const RequantizeTarget target{
-      .row = requantize_row_of(model, layer), .residual = residual, .out = out};
-  const std::int64_t channels = target.row.channels;
-  parallel_for(acc_s32.elements() / channels, 64, [&](std::int64_t first, std::int64_t last, int) {
-    for (std::int64_t row = first; row < last; ++row) {
-      target.take(row, acc_s32.data<std::int32_t>() + row * channels);
-    }
-  });
+  finish({.row = requantize_row_of(model, layer), .residual = residual, .out = out}, acc_s32);
 }
 
 void run_layer(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
@@ -157,10 +191,15 @@ void run_layer(const Model& model, const Layer& layer, std::span<const ConstTens
       return run_product(model, layer, inputs, output, scratch);
     case LayerOp::kMaxPool:
       return max_pool(layer.window, inputs[0], output);
+    case LayerOp::kAvgPool:
+      return avg_pool(layer.window, inputs[0], output);
     case LayerOp::kGlobalAvgPool:
-      return global_avg_pool(inputs[0], output);
+      return avg_pool({.kernel_h = inputs[0].shape().h(), .kernel_w = inputs[0].shape().w()},
+                      inputs[0], output);
     case LayerOp::kAdd:
       return add(model, layer, inputs[0], inputs[1], output);
+    case LayerOp::kConcat:
+      return concat(inputs, output);
   }
 }
 

@@ -10,10 +10,18 @@ namespace {
 
 constexpr std::int64_t kChunk = 256;  // channels that pass through a buffer on the stack
 
+// A source_scale of 1 leaves the multiplier as it is, bit for bit.
 BITLOOM_SIMD_CLONES
-void scale_chunk(const std::int32_t* acc, const float* multiplier, const float* bias,
-                 std::int64_t count, float* t) {
-  for (std::int64_t i = 0; i < count; ++i) t[i] = scale_accumulator(acc[i], multiplier[i], bias[i]);
+void scale_chunk(const std::int32_t* acc, float source_scale, const float* multiplier,
+                 const float* bias, std::int64_t count, float* t) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    t[i] = scale_accumulator(acc[i], source_scale * multiplier[i], bias[i]);
+  }
+}
+
+BITLOOM_SIMD_CLONES
+void add_residual_f32(const float* residual, std::int64_t count, float* t) {
+  for (std::int64_t i = 0; i < count; ++i) t[i] = t[i] + residual[i];
 }
 
 BITLOOM_SIMD_CLONES
@@ -29,8 +37,10 @@ void add_residual_s8(const std::int8_t* codes, std::int32_t zero_point, float ra
 }
 
 BITLOOM_SIMD_CLONES
-void relu_chunk(std::int64_t count, float* t) {
-  for (std::int64_t i = 0; i < count; ++i) t[i] = t[i] > 0.0F ? t[i] : 0.0F;
+void clip_values(float* values, std::int64_t count, float low, float high) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    values[i] = clipped(values[i], {.low = low, .high = high});
+  }
 }
 
 BITLOOM_SIMD_CLONES
@@ -54,10 +64,10 @@ RequantizeRow requantize_row_of(const Model& model, const Layer& layer) {
   RequantizeRow row{.multiplier = layer.multiplier.data<float>(),
                     .bias = layer.bias.data<float>(),
                     .channels = layer.weight.shape().n(),
-                    .relu = layer.relu,
                     .has_residual = layer.inputs.size() == 2,
                     .out_dtype = output.dtype,
-                    .range = output.format.range};
+                    .clip = layer.clip};
+  if (output.dtype != DType::kF32) row.range = code_range(layer, output);
   if (row.has_residual) {
     const TensorInfo& residual = model.tensors[static_cast<std::size_t>(layer.inputs[1])];
     row.residual_dtype = residual.dtype;
@@ -76,24 +86,49 @@ void round_row(const float* t, std::int64_t count, CodeRange range, DType dtype,
   }
 }
 
-void requantize_row(const RequantizeRow& row, const std::int32_t* acc, const void* residual,
-                    void* out) noexcept {
+void clip_row(float* values, std::int64_t count, const Clip& clip) noexcept {
+  if (clip != Clip()) clip_values(values, count, clip.low, clip.high);
+}
+
+void requantize_row(const RequantizeRow& row, const std::int32_t* acc, float source_scale,
+                    const void* residual, void* out) noexcept {
   float buffer[kChunk];
+  const bool real_residual = row.has_residual && row.residual_dtype == DType::kF32;
+  // Real residuals may lie where the output goes: they are read before anything is written there.
+  const bool direct = row.out_dtype == DType::kF32 && !real_residual;
   for (std::int64_t begin = 0; begin < row.channels; begin += kChunk) {
     const std::int64_t count = std::min(kChunk, row.channels - begin);
-    float* t = row.out_dtype == DType::kF32 ? static_cast<float*>(out) + begin : buffer;
-    scale_chunk(acc + begin, row.multiplier + begin, row.bias + begin, count, t);
-    if (row.has_residual && row.residual_dtype == DType::kU8) {
+    float* t = direct ? static_cast<float*>(out) + begin : buffer;
+    scale_chunk(acc + begin, source_scale, row.multiplier + begin, row.bias + begin, count, t);
+    if (real_residual) {
+      add_residual_f32(static_cast<const float*>(residual) + begin, count, t);
+    } else if (row.has_residual && row.residual_dtype == DType::kU8) {
       add_residual_u8(static_cast<const std::uint8_t*>(residual) + begin, row.residual_zero_point,
                       row.residual_ratio, count, t);
     } else if (row.has_residual) {
       add_residual_s8(static_cast<const std::int8_t*>(residual) + begin, row.residual_zero_point,
                       row.residual_ratio, count, t);
     }
-    if (row.relu) relu_chunk(count, t);
-    if (row.out_dtype == DType::kF32) continue;
+    if (row.out_dtype == DType::kF32) {
+      clip_row(t, count, row.clip);
+      if (!direct) std::copy(buffer, buffer + count, static_cast<float*>(out) + begin);
+      continue;
+    }
     round_row(t, count, row.range, row.out_dtype, static_cast<std::uint8_t*>(out) + begin);
   }
+}
+
+void RequantizeTarget::take(std::int64_t index, const std::int32_t* acc) const noexcept {
+  const auto at = [&](DType dtype) {
+    return static_cast<std::size_t>(index * row.channels) * size_of(dtype);
+  };
+  const std::int64_t pixels = out.elements() / (out.shape().n() * row.channels);  // of one image
+  const float source_scale = source_scales == nullptr ? 1.0F : source_scales[index / pixels];
+  const void* residual_row =
+      row.has_residual ? static_cast<const std::byte*>(residual.raw()) + at(residual.dtype())
+                       : nullptr;
+  requantize_row(row, acc, source_scale, residual_row,
+                 static_cast<std::byte*>(out.raw()) + at(row.out_dtype));
 }
 
 }  // namespace bitloom::integer

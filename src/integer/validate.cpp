@@ -12,6 +12,7 @@ namespace {
 
 // One image of more values than this comes from a damaged file.
 constexpr std::int64_t kMostElements = std::int64_t{1} << 30;
+constexpr std::size_t kMostInputs = 1000;  // of a concat
 
 template <typename... Args>
 void require(bool holds, const std::string& place, const Args&... expected) {
@@ -45,6 +46,17 @@ void require_codes(std::span<const T> codes, CodeRange range, const std::string&
   }
 }
 
+void check_format(const AffineFormat& format, const std::string& place) {
+  require(format.bits >= 2 && format.bits <= 8, place, "2 to 8 bits, found ", format.bits);
+  const CodeRange widest = activation_range(format.bits, format.is_signed);
+  const CodeRange range = format.range;
+  require(range.qmin >= widest.qmin && range.qmax <= widest.qmax && range.qmin < range.qmax, place,
+          "codes within [", widest.qmin, ", ", widest.qmax, "], found [", range.qmin, ", ",
+          range.qmax, "]");
+  require(format.zero_point >= range.qmin && format.zero_point <= range.qmax, place,
+          "a zero point in [", range.qmin, ", ", range.qmax, "], found ", format.zero_point);
+}
+
 void check_tensor(const TensorInfo& info) {
   const std::string place = "tensor " + info.name;
   const Shape& shape = info.shape;
@@ -59,14 +71,7 @@ void check_tensor(const TensorInfo& info) {
   const AffineFormat& format = info.format;
   require(format.is_signed == (info.dtype == DType::kS8), place,
           "signed codes in s8, others in u8");
-  require(format.bits >= 2 && format.bits <= 8, place, "2 to 8 bits, found ", format.bits);
-  const CodeRange widest = activation_range(format.bits, format.is_signed);
-  const CodeRange range = format.range;
-  require(range.qmin >= widest.qmin && range.qmax <= widest.qmax && range.qmin < range.qmax, place,
-          "codes within [", widest.qmin, ", ", widest.qmax, "], found [", range.qmin, ", ",
-          range.qmax, "]");
-  require(format.zero_point >= range.qmin && format.zero_point <= range.qmax, place,
-          "a zero point in [", range.qmin, ", ", range.qmax, "], found ", format.zero_point);
+  check_format(format, place);
   require_positive(info.scale, place + " scale");
 }
 
@@ -93,17 +98,22 @@ class LayerCheck {
       : model_(model), layer_(layer), place_("layer " + layer.name) {}
 
   void run() const {
-    require(layer_.mode != ComputeMode::kDynamic, place_,
-            "mode float, weight-only or static, found dynamic, which this version cannot run");
+    const bool product = layer_.op == LayerOp::kConv2d || layer_.op == LayerOp::kLinear;
+    require(product || layer_.mode == ComputeMode::kStatic || layer_.mode == ComputeMode::kFloat,
+            place_, "mode float or static, found ", to_word(layer_.mode), " without weights");
+    check_clip();
     switch (layer_.op) {
       case LayerOp::kConv2d:
       case LayerOp::kLinear:
         return check_product();
       case LayerOp::kMaxPool:
+      case LayerOp::kAvgPool:
       case LayerOp::kGlobalAvgPool:
         return check_pool();
       case LayerOp::kAdd:
         return check_add();
+      case LayerOp::kConcat:
+        return check_concat();
     }
   }
 
@@ -149,6 +159,13 @@ class LayerCheck {
     }
   }
 
+  /// Codes, what they are multiplied with, and their scales where the model keeps those.
+  void check_coded_weights(std::int64_t outputs) const {
+    check_weight_codes();
+    check_vector(layer_.multiplier, outputs, "multiplier");
+    if (!layer_.weight_scale.empty()) check_weight_scale(outputs);
+  }
+
   void check_weight_codes() const {
     require(layer_.weight.dtype() == DType::kS8, place_, "weight codes of type s8, found ",
             to_word(layer_.weight.dtype()));
@@ -174,8 +191,7 @@ class LayerCheck {
       case ComputeMode::kStatic:
         return check_static(outputs);
       case ComputeMode::kWeightOnly:
-        check_weight_codes();
-        check_weight_scale(outputs);
+        check_coded_weights(outputs);
         return require_reals();
       case ComputeMode::kFloat:
         require(layer_.weight.dtype() == DType::kF32, place_, "weights of type f32, found ",
@@ -183,7 +199,7 @@ class LayerCheck {
         require_finite(layer_.weight, place_ + " weight");
         return require_reals();
       case ComputeMode::kDynamic:
-        return;
+        return check_dynamic(outputs);
     }
   }
 
@@ -209,23 +225,26 @@ class LayerCheck {
   }
 
   void check_static(std::int64_t outputs) const {
-    check_weight_codes();
-    check_vector(layer_.multiplier, outputs, "multiplier");
-    if (!layer_.weight_scale.empty()) check_weight_scale(outputs);
+    check_coded_weights(outputs);
     require(input(0).dtype != DType::kF32, place_, "a source of codes, found f32");
     if (layer_.inputs.size() == 2) {
       require(input(1).dtype != DType::kF32, place_, "a residual of codes, found f32");
       require_positive(layer_.residual_ratio, place_ + " residual ratio");
     }
-    // The zero point is inside the bias, so a ReLU at 0 would cut at the wrong real.
-    require(!layer_.relu || output().dtype == DType::kF32 || output().format.zero_point == 0,
-            place_, "a zero point of 0 after a ReLU, found ", output().format.zero_point);
-    check_worst_accumulator();
+    check_worst_accumulator(input(0).format);
+  }
+
+  void check_dynamic(std::int64_t outputs) const {
+    check_coded_weights(outputs);
+    check_format(layer_.source_format, place_ + " source");
+    require(layer_.source_format.zero_point < layer_.source_format.range.qmax, place_,
+            "source codes above the zero point, found none");
+    check_worst_accumulator(layer_.source_format);
+    require_reals();
   }
 
   /// max over o of sum |w[o]| * max |x - z| must stay below 2^31.
-  void check_worst_accumulator() const {
-    const AffineFormat& format = input(0).format;
+  void check_worst_accumulator(const AffineFormat& format) const {
     const std::int64_t reach =
         std::max(format.range.qmax - format.zero_point, format.zero_point - format.range.qmin);
     const std::span<const std::int8_t> weight = layer_.weight.span<std::int8_t>();
@@ -248,13 +267,42 @@ class LayerCheck {
             to_word(output().dtype));
   }
 
-  void check_pool() const {
-    require_inputs(1, 1);
-    const TensorInfo& source = input(0);
+  /// Codes that are moved, selected or averaged keep their grid.
+  void require_one_grid(const TensorInfo& source) const {
     require(source.dtype == output().dtype &&
                 (source.dtype == DType::kF32 ||
                  (source.format == output().format && source.scale == output().scale)),
-            place_, "one format and scale for its input and its output");
+            place_, "one format and scale for its inputs and its output");
+  }
+
+  void check_clip() const {
+    const bool clips = layer_.op == LayerOp::kConv2d || layer_.op == LayerOp::kLinear ||
+                       layer_.op == LayerOp::kAdd;
+    const Clip& clip = layer_.clip;
+    require(clips || clip == Clip(), place_, "no clip in ", to_word(layer_.op));
+    require(clip.low < clip.high, place_, "a clip from below to above, found [", clip.low, ", ",
+            clip.high, "]");
+  }
+
+  void check_concat() const {
+    require_inputs(2, kMostInputs);
+    std::int64_t channels = 0;
+    for (std::size_t i = 0; i < layer_.inputs.size(); ++i) {
+      const Shape& shape = input(i).shape;
+      require(shape.rank() == 4 && output().shape.rank() == 4 && shape.h() == output().shape.h() &&
+                  shape.w() == output().shape.w(),
+              place_, "inputs of the output's height and width ", to_string(output().shape),
+              ", found ", to_string(shape));
+      require_one_grid(input(i));
+      channels += shape.c();
+    }
+    require_output({1, channels, output().shape.h(), output().shape.w()});
+  }
+
+  void check_pool() const {
+    require_inputs(1, 1);
+    const TensorInfo& source = input(0);
+    require_one_grid(source);
     require(source.shape.rank() == 4, place_, "a source [1, C, H, W], found ",
             to_string(source.shape));
     if (layer_.op == LayerOp::kGlobalAvgPool) {

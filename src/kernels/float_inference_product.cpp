@@ -20,7 +20,7 @@ Convolution::primitive_desc describe(const FloatInferenceProblem& problem,
                                      const ProductDims& dims) {
   dnnl::post_ops ops;
   if (problem.residual) ops.append_sum(1.0F);
-  if (problem.relu) ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+  append_clip(ops, problem.clip);
   dnnl::primitive_attr attr = user_scratchpad();
   attr.set_post_ops(ops);
   return {engine(),

@@ -59,6 +59,15 @@ ProductDims product_dims(const std::string& place, const Shape& source, const Sh
   return dims;
 }
 
+void append_clip(dnnl::post_ops& ops, const integer::Clip& clip) {
+  if (clip == integer::Clip()) return;
+  if (clip == integer::kRelu) {
+    ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
+  } else {
+    ops.append_eltwise(dnnl::algorithm::eltwise_clip, clip.low, clip.high);
+  }
+}
+
 dnnl::memory::data_type onednn_type(DType dtype) {
   switch (dtype) {
     case DType::kU8:

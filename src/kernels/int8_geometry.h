@@ -23,6 +23,9 @@ struct ProductDims {
 ProductDims product_dims(const std::string& place, const Shape& source, const Shape& weight,
                          const integer::Window& window);
 
+/// One eltwise for the bounds, none where both are infinite.
+void append_clip(dnnl::post_ops& ops, const integer::Clip& clip);
+
 dnnl::memory::data_type onednn_type(DType dtype);
 
 }  // namespace bitloom::kernels

@@ -24,12 +24,16 @@ struct Residual {
   bool operator==(const Residual&) const = default;
 };
 
-bool is_full(integer::CodeRange range, DType dtype) {
-  return range ==
-         (dtype == DType::kU8 ? integer::CodeRange{0, 255} : integer::CodeRange{-128, 127});
+/// The bounds that saturation to `dtype` does not hold by itself.
+integer::Clip beyond_saturation(const integer::Clip& clip, DType dtype) {
+  if (dtype == DType::kF32) return clip;
+  const integer::Clip type = dtype == DType::kU8 ? integer::Clip{.low = 0.0F, .high = 255.0F}
+                                                 : integer::Clip{.low = -128.0F, .high = 127.0F};
+  if (clip.low <= type.low && clip.high >= type.high) return {};
+  return {.low = std::max(clip.low, type.low), .high = std::min(clip.high, type.high)};
 }
 
-/// Residual, then one eltwise for ReLU and clip together.
+/// Residual, then clip.
 dnnl::post_ops post_ops_of(const Int8Problem& problem, const Residual& residual) {
   dnnl::post_ops ops;
   if (problem.destination_dtype == DType::kS32) return ops;
@@ -39,13 +43,7 @@ dnnl::post_ops post_ops_of(const Int8Problem& problem, const Residual& residual)
   } else if (problem.residual) {
     ops.append_sum(residual.ratio);  // run() leaves float(r - z) in the destination
   }
-  if (codes && !is_full(problem.clip, problem.destination_dtype)) {
-    const std::int32_t low = problem.relu ? std::max(problem.clip.qmin, 0) : problem.clip.qmin;
-    ops.append_eltwise(dnnl::algorithm::eltwise_clip, static_cast<float>(low),
-                       static_cast<float>(problem.clip.qmax));
-  } else if (problem.relu && problem.destination_dtype != DType::kU8) {
-    ops.append_eltwise(dnnl::algorithm::eltwise_relu, 0.0F, 0.0F);
-  }  // u8: its saturation at 0 is the ReLU
+  append_clip(ops, beyond_saturation(problem.clip, problem.destination_dtype));
   return ops;
 }
 

@@ -20,7 +20,7 @@ class ModelBuilder {
       : profile_(profile), mode_(mode), seed_(seed) {
     model_.network = "hand";
     model_.method = "test";
-    model_.profile = is_static() ? profile.name : "";
+    model_.profile = is_static() || mode == ComputeMode::kDynamic ? profile.name : "";
   }
 
   /// Pixels [1, C, H, W]; the table spreads them over the codes.
@@ -48,7 +48,7 @@ class ModelBuilder {
     std::int64_t outputs = 16;
     Window window = {};
     bool linear = false;
-    bool relu = true;
+    Clip clip = kRelu;
     int residual = -1;
     bool logits = false;
     int weight_bits = 8;
@@ -63,10 +63,11 @@ class ModelBuilder {
                      .window = p.window,
                      .linear = p.linear};
     shapes.source_format = source.format;
-    shapes.relu = p.relu;
+    shapes.clip = p.clip;
     shapes.weights = profile_.weights(p.weight_bits);
-    const int output = tensor(p.name, output_shape(shapes),
-                              profile_.activations(p.activation_bits, !p.relu), !p.logits);
+    const int output =
+        tensor(p.name, output_shape(shapes),
+               profile_.activations(p.activation_bits, p.clip.low < 0.0F), !p.logits);
     shapes.destination = at(output).dtype;
     shapes.destination_format = at(output).format;
     Layer layer{.name = p.name,
@@ -75,7 +76,7 @@ class ModelBuilder {
                 .inputs = {p.source},
                 .output = output,
                 .window = p.window,
-                .relu = p.relu,
+                .clip = p.clip,
                 .weight = random_codes(weight_shape(shapes), DType::kS8, shapes.weights,
                                        RandomStream(seed_, p.name)),
                 .weight_bits = DeviceProfile::bits_of(shapes.weights),
@@ -84,7 +85,7 @@ class ModelBuilder {
                 .multiplier = {},
                 .bias = {}};
     random_scales(shapes, RandomStream(seed_, p.name + " scales"), layer);
-    if (!is_static()) make_real(layer);
+    if (!is_static()) make_real(p, layer);
     if (p.residual >= 0) {
       layer.inputs.push_back(p.residual);
       layer.residual_ratio = scale_ratio(at(p.residual).scale, at(output).scale);
@@ -105,15 +106,15 @@ class ModelBuilder {
     return unary(name, LayerOp::kGlobalAvgPool, source, Shape{1, at(source).shape.c()}, {});
   }
 
-  int add(const std::string& name, int a, int b, bool relu) {
-    const int output = tensor(name, at(a).shape, profile_.activations(8, !relu), true);
+  int add(const std::string& name, int a, int b, const Clip& clip) {
+    const int output = tensor(name, at(a).shape, profile_.activations(8, clip.low < 0.0F), true);
     Layer layer;
     layer.name = name;
     layer.op = LayerOp::kAdd;
     layer.mode = mode_ == ComputeMode::kStatic ? mode_ : ComputeMode::kFloat;
     layer.inputs = {a, b};
     layer.output = output;
-    layer.relu = relu;
+    layer.clip = clip;
     model_.layers.push_back(std::move(layer));
     return output;
   }
@@ -125,6 +126,14 @@ class ModelBuilder {
 
  private:
   bool is_static() const { return mode_ == ComputeMode::kStatic; }
+  /// A clip made it, perhaps with operations without weights behind.
+  bool non_negative(int index) const {
+    for (const Layer& layer : model_.layers) {
+      if (layer.output != index) continue;
+      return layer.clip.low >= 0.0F || (layer.weight.empty() && non_negative(layer.inputs[0]));
+    }
+    return false;
+  }
   const TensorInfo& at(int index) const { return model_.tensors[static_cast<std::size_t>(index)]; }
 
   int tensor(const std::string& name, const Shape& shape, const AffineFormat& format, bool codes) {
@@ -157,20 +166,26 @@ class ModelBuilder {
     return output;
   }
 
-  /// Weight-only: a scale per channel; float: reals instead of codes.
-  void make_real(Layer& layer) const {
+  /// Weight-only and dynamic: a multiplier per channel, every fourth one negative; float: reals
+  /// instead of codes.
+  void make_real(const Product& p, Layer& layer) const {
     const std::int64_t outputs = layer.weight.shape().n();
     const std::int64_t row = layer.weight.elements() / outputs;
     const float scale = 1.5F / (std::sqrt(static_cast<float>(row)) * 60.0F);
-    layer.multiplier = Tensor();
     for (float& bias : layer.bias.span<float>()) bias *= 0.1F;
-    if (mode_ == ComputeMode::kWeightOnly) {
+    if (mode_ != ComputeMode::kFloat) {
       layer.weight_scale = Tensor(DType::kF32, Shape{outputs});
       for (std::int64_t o = 0; o < outputs; ++o) {
-        layer.weight_scale.data<float>()[o] = scale * (1.0F + 0.01F * static_cast<float>(o));
+        const float here = scale * (1.0F + 0.01F * static_cast<float>(o));
+        layer.weight_scale.data<float>()[o] = here;
+        layer.multiplier.data<float>()[o] = o % 4 == 3 ? -here : here;
+      }
+      if (mode_ == ComputeMode::kDynamic) {
+        layer.source_format = profile_.activations(8, !non_negative(p.source));
       }
       return;
     }
+    layer.multiplier = Tensor();
     Tensor reals(DType::kF32, layer.weight.shape());
     for (std::int64_t i = 0; i < reals.elements(); ++i) {
       reals.data<float>()[i] = scale * static_cast<float>(layer.weight.data<std::int8_t>()[i]);
@@ -210,21 +225,18 @@ inline Model small_residual_model(const std::string& profile, ComputeMode mode,
                                   .weight_bits = 4,
                                   .activation_bits = 4});
   const int down = build.product(
-      {.name = "down", .source = b, .outputs = 32, .window = window(1, 2, 0), .relu = false});
+      {.name = "down", .source = b, .outputs = 32, .window = window(1, 2, 0), .clip = {}});
   const int c = build.product(
       {.name = "c", .source = wide, .outputs = 32, .window = window(3, 1, 1), .residual = down});
-  const int depthwise = build.product({.name = "depthwise",
-                                       .source = c,
-                                       .outputs = 32,
-                                       .window = window(3, 1, 1, 32),
-                                       .relu = false});
-  const int sum = build.add("sum", depthwise, c, true);
+  const int depthwise = build.product(
+      {.name = "depthwise", .source = c, .outputs = 32, .window = window(3, 1, 1, 32), .clip = {}});
+  const int sum = build.add("sum", depthwise, c, kRelu);
   const int mean = build.global_avg_pool("mean", sum);
   build.product({.name = "logits",
                  .source = mean,
                  .outputs = 10,
                  .linear = true,
-                 .relu = false,
+                 .clip = {},
                  .logits = true});
   return build.take();
 }
@@ -242,7 +254,7 @@ inline Model small_lenet_model(const std::string& profile, ComputeMode mode,
   const int d = build.max_pool("pool2", c, window(2, 2, 0));
   const int e = build.product({.name = "fc1", .source = d, .outputs = 33, .linear = true});
   build.product(
-      {.name = "fc2", .source = e, .outputs = 10, .linear = true, .relu = false, .logits = true});
+      {.name = "fc2", .source = e, .outputs = 10, .linear = true, .clip = {}, .logits = true});
   return build.take();
 }
 

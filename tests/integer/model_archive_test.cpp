@@ -30,8 +30,8 @@ void expect_same(const Layer& a, const Layer& b) {
   EXPECT_EQ(a.mode, b.mode);
   EXPECT_EQ(a.inputs, b.inputs);
   EXPECT_EQ(a.output, b.output);
-  EXPECT_EQ(a.relu, b.relu);
-  if (a.op == LayerOp::kConv2d || a.op == LayerOp::kMaxPool) {
+  EXPECT_EQ(a.clip, b.clip);
+  if (a.op == LayerOp::kConv2d || a.op == LayerOp::kMaxPool || a.op == LayerOp::kAvgPool) {
     EXPECT_EQ(a.window.kernel_h, b.window.kernel_h);
     EXPECT_EQ(a.window.kernel_w, b.window.kernel_w);
     EXPECT_EQ(a.window.stride, b.window.stride);
@@ -41,6 +41,9 @@ void expect_same(const Layer& a, const Layer& b) {
   EXPECT_EQ(a.weight_bits, b.weight_bits);
   EXPECT_EQ(a.weight_range, b.weight_range);
   EXPECT_EQ(a.residual_ratio, b.residual_ratio);
+  if (a.mode == ComputeMode::kDynamic) {
+    EXPECT_EQ(a.source_format, b.source_format);
+  }
   expect_same(a.weight, b.weight, a.name + " weight");
   expect_same(a.weight_scale, b.weight_scale, a.name + " weight scale");
   expect_same(a.multiplier, b.multiplier, a.name + " multiplier");
@@ -77,8 +80,8 @@ Model labelled(Model model) {
 }
 
 TEST(ModelArchive, RoundTripsEveryMode) {
-  for (const ComputeMode mode :
-       {ComputeMode::kStatic, ComputeMode::kFloat, ComputeMode::kWeightOnly}) {
+  for (const ComputeMode mode : {ComputeMode::kStatic, ComputeMode::kFloat,
+                                 ComputeMode::kWeightOnly, ComputeMode::kDynamic}) {
     for (const char* profile : {"int8", "int8-reduced"}) {
       const Model residual = labelled(small_residual_model(profile, mode));
       expect_same(residual, model_from_archive(to_archive(residual)));
@@ -90,10 +93,12 @@ TEST(ModelArchive, RoundTripsEveryMode) {
 
 TEST(ModelArchive, RoundTripsThroughAFile) {
   const TempDir folder;
-  const Model model = labelled(small_residual_model("int8-reduced", ComputeMode::kStatic));
-  const std::string path = (folder / "model.h5").string();
-  io::save_archive(path, to_archive(model));
-  expect_same(model, model_from_archive(io::load_archive(path)));
+  for (const ComputeMode mode : {ComputeMode::kStatic, ComputeMode::kDynamic}) {
+    const Model model = labelled(small_residual_model("int8-reduced", mode));
+    const std::string path = (folder / "model.h5").string();
+    io::save_archive(path, to_archive(model));
+    expect_same(model, model_from_archive(io::load_archive(path)));
+  }
 }
 
 Model one_layer_model(int bits, bool narrow) {
@@ -106,7 +111,7 @@ Model one_layer_model(int bits, bool narrow) {
                  .source = y,
                  .outputs = 3,
                  .linear = true,
-                 .relu = false,
+                 .clip = {},
                  .logits = true,
                  .weight_bits = bits});
   Model model = build.take();
@@ -154,7 +159,7 @@ TEST(ModelArchive, PacksLittleEndianBitOrder) {
 
 TEST(ModelArchive, RefusesForeignAndNewerSchemas) {
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.checkpoint", 1)), "bitloom.model");
-  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 2)), "2");
+  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 3)), "3");
 }
 
 /// An archive of the hand model after `change`.

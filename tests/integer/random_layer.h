@@ -23,11 +23,13 @@ struct LayerCase {
   AffineFormat source_format = {};
   DType destination = DType::kU8;
   AffineFormat destination_format = {};
-  bool relu = true;
+  Clip clip = kRelu;
   std::optional<AffineFormat> residual = {};
   CodeRange weights{-127, 127};
   bool power_of_two = false;  ///< multipliers 2^-n and biases k/2: exact ties occur
 };
+
+inline constexpr float kOutputScale = 0.05F;  ///< of a destination of codes
 
 inline void PrintTo(const LayerCase& value, std::ostream* out) { *out << value.name; }
 
@@ -85,6 +87,13 @@ inline Shape output_shape(const LayerCase& problem) {
           (source.w() + 2 * window.pad - window.kernel_w) / window.stride + 1};
 }
 
+/// What t ends within: codes, or reals of an f32 destination.
+inline Clip bounds_of_t(const LayerCase& problem) {
+  if (problem.destination == DType::kF32) return problem.clip;
+  const CodeRange range = clipped_range(problem.clip, problem.destination_format, kOutputScale);
+  return {.low = static_cast<float>(range.qmin), .high = static_cast<float>(range.qmax)};
+}
+
 /// m[o] and b[o]: accumulators of the expected spread fill the destination's range; a quarter of
 /// the channels has a negative multiplier.
 inline void random_scales(const LayerCase& problem, const RandomStream& random, Layer& layer) {
@@ -105,7 +114,7 @@ inline void random_scales(const LayerCase& problem, const RandomStream& random, 
       size = std::exp2(std::round(std::log2(size)));
       shift = std::round(2.0 * shift) / 2.0;
     }
-    const double zero_point = real || problem.relu ? 0.0 : problem.destination_format.zero_point;
+    const double zero_point = real ? 0.0 : problem.destination_format.zero_point;
     layer.multiplier.data<float>()[o] = static_cast<float>(o % 4 == 3 ? -size : size);
     layer.bias.data<float>()[o] = static_cast<float>(shift + zero_point);
   }
@@ -129,7 +138,7 @@ inline RandomLayer random_layer(const LayerCase& problem, std::uint64_t seed) {
               .inputs = {0},
               .output = problem.residual ? 2 : 1,
               .window = problem.window,
-              .relu = problem.relu,
+              .clip = problem.clip,
               .weight = random_codes(weight_shape(problem), DType::kS8, problem.weights,
                                      RandomStream(seed, "weight")),
               .weight_bits = 8,
@@ -154,7 +163,7 @@ inline RandomLayer random_layer(const LayerCase& problem, std::uint64_t seed) {
                            .shape = output.with_batch(1),
                            .dtype = problem.destination,
                            .format = problem.destination_format,
-                           .scale = 0.05F});
+                           .scale = kOutputScale});
   model.layers.push_back(std::move(layer));
   return made;
 }

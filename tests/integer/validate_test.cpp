@@ -57,8 +57,10 @@ std::vector<Break> format_breaks() {
        "zero point"},
       {"zero point below range", [](Model& m) { output(m, "a").format.zero_point = -1; },
        "zero point"},
-      {"zero point after ReLU", [](Model& m) { output(m, "a").format.zero_point = 3; },
-       "after a ReLU"},
+      {"upside-down clip", [](Model& m) { layer(m, "a").clip = {.low = 1.0F, .high = 0.5F}; },
+       "a clip from below to above, found [1, 0.5]"},
+      {"NaN clip", [](Model& m) { layer(m, "a").clip.high = kNan; }, "a clip from below"},
+      {"clip of a pool", [](Model& m) { layer(m, "pool").clip = kRelu; }, "no clip in max_pool"},
       {"range wider than bits",
        [](Model& m) {
          output(m, "a").format.range = {0, 256};
@@ -102,7 +104,10 @@ std::vector<Break> format_breaks() {
       {"no inputs", [](Model& m) { layer(m, "a").inputs.clear(); }, "1 to 2 inputs, found 0"},
       {"residual shape", [](Model& m) { layer(m, "wide").inputs.push_back(0); },
        "a residual of shape"},
-      {"dynamic", [](Model& m) { layer(m, "a").mode = ComputeMode::kDynamic; }, "found dynamic"},
+      {"dynamic from codes", [](Model& m) { layer(m, "a").mode = ComputeMode::kDynamic; },
+       "layer a: expected f32 inputs"},
+      {"dynamic pool", [](Model& m) { layer(m, "pool").mode = ComputeMode::kDynamic; },
+       "layer pool: expected mode float or static, found dynamic"},
       {"float from codes", [](Model& m) { layer(m, "a").mode = ComputeMode::kFloat; },
        "weights of type f32"},
       {"table",
@@ -134,8 +139,8 @@ std::vector<Break> format_breaks() {
 
 TEST(Validate, AcceptsTheHandModels) {
   for (const char* profile : {"int8", "int8-reduced"}) {
-    for (const ComputeMode mode :
-         {ComputeMode::kStatic, ComputeMode::kFloat, ComputeMode::kWeightOnly}) {
+    for (const ComputeMode mode : {ComputeMode::kStatic, ComputeMode::kFloat,
+                                   ComputeMode::kWeightOnly, ComputeMode::kDynamic}) {
       EXPECT_NO_THROW(validate(small_residual_model(profile, mode)));
       EXPECT_NO_THROW(validate(small_lenet_model(profile, mode)));
     }
@@ -161,6 +166,35 @@ TEST(Validate, RefusesEveryBrokenPromise) {
   EXPECT_GT(checked, 35);
 }
 
+TEST(Validate, RefusesBrokenDynamicLayers) {
+  const std::vector<Break> breaks = {
+      {"bits", [](Model& m) { layer(m, "a").source_format.bits = 9; }, "2 to 8 bits, found 9"},
+      {"zero point", [](Model& m) { layer(m, "a").source_format.zero_point = 300; },
+       "layer a source: expected a zero point"},
+      {"nothing above zero", [](Model& m) { layer(m, "a").source_format.zero_point = 255; },
+       "source codes above the zero point"},
+      {"range",
+       [](Model& m) {
+         layer(m, "a").source_format.range = {-1, 255};
+       },
+       "layer a source: expected codes within"},
+      {"no multiplier", [](Model& m) { layer(m, "a").multiplier = Tensor(); },
+       "multiplier f32 [16], found nothing"},
+      {"weights of reals",
+       [](Model& m) { layer(m, "a").weight = Tensor(DType::kF32, layer(m, "a").weight.shape()); },
+       "weight codes of type s8, found f32"},
+  };
+  for (const Break& each : breaks) {
+    Model model = small_residual_model("int8", ComputeMode::kDynamic);
+    each.change(model);
+    SCOPED_TRACE(each.what);
+    EXPECT_ERROR(FormatError, validate(model), each.part);
+  }
+  Model model = small_residual_model("int8", ComputeMode::kDynamic);
+  layer(model, "a").multiplier.data<float>()[0] = kInfinity;
+  EXPECT_ERROR(NumericError, validate(model), "layer a multiplier");
+}
+
 TEST(Validate, RefusesNanInFloatWeights) {
   Model model = small_lenet_model("int8", ComputeMode::kFloat);
   layer(model, "conv2").weight.data<float>()[5] = kNan;
@@ -168,6 +202,10 @@ TEST(Validate, RefusesNanInFloatWeights) {
   model = small_lenet_model("int8", ComputeMode::kWeightOnly);
   layer(model, "fc1").weight_scale.data<float>()[0] = -1.0F;
   EXPECT_ERROR(NumericError, validate(model), "layer fc1 weight scale");
+  layer(model, "fc1").weight_scale = Tensor();  // for readers alone: it may be missing
+  EXPECT_NO_THROW(validate(model));
+  layer(model, "fc1").multiplier.data<float>()[0] = kNan;
+  EXPECT_ERROR(NumericError, validate(model), "layer fc1 multiplier");
 }
 
 // 2^31 - 1 over 255 * 127 is 66311 products: one more channel of full codes than fits.
@@ -176,7 +214,7 @@ TEST(Validate, RefusesAccumulatorsBeyondThirtyTwoBits) {
     ModelBuilder build(profile_named("int8"), ComputeMode::kStatic, 1);
     const int x = build.input({1, 1, inputs, 1});
     build.product(
-        {.name = "fc", .source = x, .outputs = 2, .linear = true, .relu = false, .logits = true});
+        {.name = "fc", .source = x, .outputs = 2, .linear = true, .clip = {}, .logits = true});
     Model model = build.take();
     model.tensors[0].dtype = DType::kU8;
     model.tensors[0].format = u8_format();

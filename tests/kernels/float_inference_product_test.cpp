@@ -23,12 +23,13 @@ Tensor random_reals(const Shape& shape, const char* name) {
 }
 
 /// The case as a model of one float layer.
-integer::Model float_model(const integer::LayerCase& shape, bool relu, bool residual) {
+integer::Model float_model(const integer::LayerCase& shape, const integer::Clip& clip,
+                           bool residual) {
   integer::RandomLayer made = random_layer(int8_case(shape, int8_formats().front(), Isa::kAvx2), 1);
   integer::Model model = std::move(made.model);
   integer::Layer& layer = model.layers.front();
   layer.mode = integer::ComputeMode::kFloat;
-  layer.relu = relu;
+  layer.clip = clip;
   layer.weight = random_reals(layer.weight.shape(), "weight");
   layer.bias = random_reals(layer.bias.shape(), "bias");
   if (residual) layer.inputs.push_back(1);
@@ -38,9 +39,11 @@ integer::Model float_model(const integer::LayerCase& shape, bool relu, bool resi
 TEST(FloatInferenceProduct, EqualsReferenceWithinRounding) {
   int compared = 0;
   for (const integer::LayerCase& shape : int8_shapes()) {
-    for (const bool relu : {false, true}) {
-      for (const bool residual : {false, true}) {
-        const integer::Model model = float_model(shape, relu, residual);
+    for (const bool residual : {false, true}) {
+      for (const integer::Clip clip :
+           {residual ? integer::Clip{.low = -0.1F, .high = 0.2F} : integer::Clip{},
+            integer::kRelu}) {
+        const integer::Model model = float_model(shape, clip, residual);
         const integer::Layer& layer = model.layers.front();
         const Tensor source = random_reals(shape.source, "source");
         const Tensor added = random_reals(output_shape(shape), "residual");
@@ -52,7 +55,7 @@ TEST(FloatInferenceProduct, EqualsReferenceWithinRounding) {
         FloatInferenceProduct product({.source = shape.source,
                                        .weight = layer.weight.shape(),
                                        .window = shape.window,
-                                       .relu = relu,
+                                       .clip = clip,
                                        .residual = residual});
         product.set_weights(layer.weight, layer.bias);
         EXPECT_EQ(product.destination(), expected.shape());
@@ -69,17 +72,17 @@ TEST(FloatInferenceProduct, EqualsReferenceWithinRounding) {
       }
     }
   }
-  EXPECT_EQ(compared, 68);
+  EXPECT_EQ(compared, 84);
 }
 
 TEST(FloatInferenceProduct, TakesAResidualInPlace) {
   const integer::LayerCase shape = int8_shapes().front();
-  const integer::Model model = float_model(shape, true, true);
+  const integer::Model model = float_model(shape, integer::kRelu, true);
   const integer::Layer& layer = model.layers.front();
   FloatInferenceProduct product({.source = shape.source,
                                  .weight = layer.weight.shape(),
                                  .window = shape.window,
-                                 .relu = true,
+                                 .clip = integer::kRelu,
                                  .residual = true});
   product.set_weights(layer.weight, layer.bias);
   const Tensor source = random_reals(shape.source, "source");

@@ -34,6 +34,10 @@ inline std::vector<integer::LayerCase> int8_shapes() {
       conv("3x3 stem batch 3", {3, 3, 16, 16}, 16, 3, 1, 1),
       conv("depthwise", {1, 64, 11, 11}, 64, 3, 1, 1, 64),
       conv("depthwise stride 2", {3, 96, 14, 13}, 96, 3, 2, 1, 96),
+      conv("depthwise odd", {1, 65, 7, 6}, 65, 3, 1, 1, 65),
+      conv("depthwise odd stride 2", {3, 19, 8, 9}, 19, 3, 2, 1, 19),
+      conv("depthwise of three", {1, 3, 9, 9}, 3, 3, 1, 1, 3),
+      conv("depthwise 5x5", {1, 32, 9, 9}, 32, 5, 1, 2, 32),
       conv("4 groups", {1, 64, 9, 9}, 64, 3, 1, 1, 4),
       conv("deep 3x3", {1, 512, 5, 5}, 96, 3, 1, 1)};
   integer::LayerCase linear{.name = "linear", .source = {1, 512}, .outputs = 10, .linear = true};
@@ -49,13 +53,27 @@ inline std::vector<integer::LayerCase> int8_shapes() {
   return shapes;
 }
 
+/// Groups that oneDNN has no AVX2 kernel for: it declines them there.
+inline std::vector<integer::LayerCase> int8_ragged_shapes() {
+  const auto grouped = [](const char* name, Shape source, std::int64_t outputs,
+                          std::int64_t groups) {
+    return integer::LayerCase{
+        .name = name,
+        .source = source,
+        .outputs = outputs,
+        .window = {.kernel_h = 3, .kernel_w = 3, .stride = 1, .pad = 1, .groups = groups}};
+  };
+  return {grouped("depthwise twice the outputs", {1, 6, 5, 5}, 12, 6),
+          grouped("groups of odd sizes", {1, 9, 6, 6}, 15, 3)};
+}
+
 /// Number formats of one layer; `needs_exact` where a CPU without VNNI cannot hold them.
 struct Int8Format {
   const char* name;
   integer::AffineFormat source = integer::u8_format();
   DType destination = DType::kU8;
   integer::AffineFormat destination_format = integer::u8_format();
-  bool relu = true;
+  integer::Clip clip = integer::kRelu;
   std::optional<integer::AffineFormat> residual = {};
   bool power_of_two = false;
   bool needs_exact = false;
@@ -67,28 +85,40 @@ inline std::vector<Int8Format> int8_formats() {
   std::vector<Int8Format> formats;
   formats.push_back({.name = "u8 relu"});
   formats.push_back({.name = "ties", .power_of_two = true});
-  formats.push_back({.name = "f32", .destination = DType::kF32, .relu = false});
+  formats.push_back({.name = "f32", .destination = DType::kF32, .clip = {}});
   formats.push_back({.name = "f32 relu", .destination = DType::kF32});
-  formats.push_back({.name = "s32", .destination = DType::kS32, .relu = false});
+  formats.push_back({.name = "s32", .destination = DType::kS32, .clip = {}});
   formats.push_back({.name = "u8 with zero point from zero point",
                      .source = u8_format(8, 128),
                      .destination_format = u8_format(8, 128),
-                     .relu = false});
+                     .clip = {}});
   formats.push_back({.name = "f32 from zero point",
                      .source = u8_format(8, 117),
                      .destination = DType::kF32,
-                     .relu = false});
+                     .clip = {}});
   formats.push_back(
-      {.name = "s8", .destination = DType::kS8, .destination_format = s8_format(), .relu = false});
+      {.name = "s8", .destination = DType::kS8, .destination_format = s8_format(), .clip = {}});
+  // The output's scale is 0.05: code 110 of real 5.5. Most of t lies beyond -0.4 and 0.3 reals.
+  formats.push_back({.name = "u8 clip", .clip = {.low = 0.0F, .high = 5.5F}});
+  formats.push_back(
+      {.name = "f32 clip", .destination = DType::kF32, .clip = {.low = -0.4F, .high = 0.3F}});
+  formats.push_back({.name = "s8 clip with u8 residual",
+                     .destination = DType::kS8,
+                     .destination_format = s8_format(),
+                     .clip = {.low = -2.0F, .high = 3.0F},
+                     .residual = u8_format(8, 100)});
+  formats.push_back({.name = "relu to a zero point",
+                     .source = u8_format(8, 31),
+                     .destination_format = u8_format(8, 77)});
   formats.push_back({.name = "4 bits", .source = u8_format(4), .destination_format = u8_format(4)});
   formats.push_back({.name = "signed 4 bits",
                      .destination = DType::kS8,
                      .destination_format = s8_format(4),
-                     .relu = false});
+                     .clip = {}});
   formats.push_back({.name = "3 bits around 4",
                      .source = u8_format(3, 4),
                      .destination_format = u8_format(3, 4),
-                     .relu = false});
+                     .clip = {}});
   formats.push_back({.name = "u8 residual", .residual = u8_format()});
   formats.push_back({.name = "s8 residual", .residual = s8_format()});
   formats.push_back({.name = "u8 residual with zero point", .residual = u8_format(8, 128)});
@@ -97,25 +127,25 @@ inline std::vector<Int8Format> int8_formats() {
   formats.push_back({.name = "s8 from u8 residual",
                      .destination = DType::kS8,
                      .destination_format = s8_format(),
-                     .relu = false,
+                     .clip = {},
                      .residual = u8_format()});
   formats.push_back(
       {.name = "f32 with residual", .destination = DType::kF32, .residual = u8_format(8, 128)});
   formats.push_back({.name = "f32 with s8 residual",
                      .destination = DType::kF32,
-                     .relu = false,
+                     .clip = {},
                      .residual = s8_format()});
   formats.push_back({.name = "s8 source", .source = s8_format(), .needs_exact = true});
   formats.push_back({.name = "s8 source to s32",
                      .source = s8_format(),
                      .destination = DType::kS32,
-                     .relu = false,
+                     .clip = {},
                      .needs_exact = true});
   formats.push_back({.name = "s8 source with s8 residual to s8",
                      .source = s8_format(),
                      .destination = DType::kS8,
                      .destination_format = s8_format(),
-                     .relu = true,
+                     .clip = integer::kRelu,
                      .residual = s8_format(),
                      .needs_exact = true});
   return formats;
@@ -127,7 +157,7 @@ inline integer::LayerCase int8_case(integer::LayerCase shape, const Int8Format& 
   shape.source_format = format.source;
   shape.destination = format.destination;
   shape.destination_format = format.destination_format;
-  shape.relu = format.relu;
+  shape.clip = format.clip;
   shape.residual = format.residual;
   shape.power_of_two = format.power_of_two;
   shape.weights = has_exact_u8s8(isa) ? integer::CodeRange{-127, 127} : integer::CodeRange{-64, 63};

@@ -25,8 +25,7 @@ Int8Problem problem_of(const LayerCase& problem) {
           .weight = weight_shape(problem),
           .window = problem.window,
           .destination_dtype = problem.destination,
-          .relu = problem.relu,
-          .clip = problem.destination_format.range,
+          .clip = bounds_of_t(problem),
           .residual = problem.residual.has_value(),
           .residual_dtype = problem.residual ? dtype_of(*problem.residual) : DType::kU8};
 }
@@ -74,14 +73,13 @@ double inside(const Tensor& codes, integer::CodeRange range) {
   return static_cast<double>(count) / static_cast<double>(codes.elements());
 }
 
-class Int8ProductShapes : public testing::TestWithParam<LayerCase> {};
-
-TEST_P(Int8ProductShapes, EqualsReferenceBitForBit) {
+/// Compares one shape in every format that this CPU cap runs; the number of formats.
+int expect_equal_in_every_format(const LayerCase& shape) {
   const Isa isa = effective_isa();
   int compared = 0;
   for (const Int8Format& format : int8_formats()) {
     if (format.needs_exact && !has_exact_u8s8(isa)) continue;
-    const LayerCase problem = int8_case(GetParam(), format, isa);
+    const LayerCase problem = int8_case(shape, format, isa);
     const RandomLayer made = random_layer(problem, 7);
     const Tensor expected = by_reference(problem, made);
     Int8Product product(problem_of(problem));
@@ -96,8 +94,26 @@ TEST_P(Int8ProductShapes, EqualsReferenceBitForBit) {
     }
     ++compared;
   }
+  return compared;
+}
+
+class Int8ProductShapes : public testing::TestWithParam<LayerCase> {};
+
+TEST_P(Int8ProductShapes, EqualsReferenceBitForBit) {
+  const int compared = expect_equal_in_every_format(GetParam());
   std::cout << "compared " << compared << " formats\n";
-  EXPECT_GE(compared, 18);
+  EXPECT_GE(compared, 22);
+}
+
+TEST(Int8ProductRagged, EqualsReferenceOrIsDeclinedOnAvx2) {
+  for (const LayerCase& shape : int8_ragged_shapes()) {
+    if (effective_isa() > Isa::kAvx2) {
+      EXPECT_GE(expect_equal_in_every_format(shape), 22);
+    } else {
+      const LayerCase problem = int8_case(shape, int8_formats().front(), effective_isa());
+      EXPECT_ERROR(BackendError, Int8Product(problem_of(problem)), "only its plain reference");
+    }
+  }
 }
 
 /// gtest allows letters and digits.
@@ -136,7 +152,8 @@ class Int8ProductCaps : public testing::TestWithParam<Isa> {};
 
 TEST_P(Int8ProductCaps, EqualsReferenceBitForBit) {
   if (std::getenv("BITLOOM_ISA") != nullptr) GTEST_SKIP() << "runs in the uncapped parent";
-  const ChildResult child = run_capped(GetParam(), "*Int8ProductShapes*:Int8ProductWide.*");
+  const ChildResult child =
+      run_capped(GetParam(), "*Int8ProductShapes*:Int8ProductWide.*:Int8ProductRagged.*");
   EXPECT_EQ(child.status, 0) << child.output;
   std::size_t shapes = 0;
   for (std::size_t at = child.output.find("compared "); at != std::string::npos;
@@ -176,7 +193,7 @@ TEST(Int8Product, IsTheSameForOneAndTwoThreads) {
     ++compared;
   }
   set_threads(before);
-  EXPECT_EQ(compared, 17);
+  EXPECT_EQ(compared, 21);
 }
 
 TEST(Int8Product, TakesAResidualInPlaceAndANewRatio) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 
 namespace bitloom::integer {
 
@@ -56,6 +57,30 @@ inline std::int32_t quantize(float x, float inverse_scale, const AffineFormat& f
 /// real = scale * (code - zero_point), one f32 rounding.
 inline float dequantize(std::int32_t code, float scale, std::int32_t zero_point) {
   return scale * static_cast<float>(code - zero_point);
+}
+
+/// Bounds of an activation function, in reals: y = min(max(x, low), high). The default is none.
+struct Clip {
+  float low = -std::numeric_limits<float>::infinity();
+  float high = std::numeric_limits<float>::infinity();
+  bool operator==(const Clip&) const = default;
+};
+inline constexpr Clip kRelu{.low = 0.0F};
+inline constexpr Clip kRelu6{.low = 0.0F, .high = 6.0F};
+
+/// x inside the bounds; a NaN gives low.
+inline float clipped(float x, const Clip& clip) {
+  return x > clip.low ? (x < clip.high ? x : clip.high) : clip.low;
+}
+
+/// Codes that clipped reals have. quantize() is monotone, so
+/// quantize(clipped(x)) = min(max(quantize(x), quantize(low)), quantize(high)):
+/// an activation function in front of a quantizer only narrows its range, and costs nothing where
+/// the grid ends inside the bounds (a ReLU on an unsigned grid with zero point 0).
+inline CodeRange clipped_range(const Clip& clip, const AffineFormat& format, float scale) {
+  const float inverse_scale = 1.0F / scale;
+  return {.qmin = quantize(clip.low, inverse_scale, format),
+          .qmax = quantize(clip.high, inverse_scale, format)};
 }
 
 }  // namespace bitloom::integer

@@ -19,9 +19,18 @@ enum class ComputeMode : std::uint8_t { kFloat, kWeightOnly, kDynamic, kStatic }
 std::string_view to_word(ComputeMode mode);
 ComputeMode compute_mode_from_word(std::string_view word);  ///< @throws FormatError
 
-/// The operations of an exported model: "conv2d", "linear", "max_pool", "global_avg_pool", "add".
-/// "add" stands alone only where it could not be fused into a convolution.
-enum class LayerOp : std::uint8_t { kConv2d, kLinear, kMaxPool, kGlobalAvgPool, kAdd };
+/// The operations of an exported model: "conv2d", "linear", "max_pool", "avg_pool",
+/// "global_avg_pool", "add", "concat". "add" stands alone only where it could not be fused into a
+/// convolution.
+enum class LayerOp : std::uint8_t {
+  kConv2d,
+  kLinear,
+  kMaxPool,
+  kAvgPool,
+  kGlobalAvgPool,
+  kAdd,
+  kConcat
+};
 std::string_view to_word(LayerOp op);
 LayerOp layer_op_from_word(std::string_view word);  ///< @throws FormatError
 
@@ -35,7 +44,7 @@ struct TensorInfo {
   float scale = 1.0F;
 };
 
-/// Sliding window of conv2d and max_pool, square steps, symmetric padding.
+/// Sliding window of conv2d, max_pool and avg_pool, square steps, symmetric padding.
 struct Window {
   std::int64_t kernel_h = 1;
   std::int64_t kernel_w = 1;
@@ -47,16 +56,21 @@ struct Window {
 /// One layer. Inputs and output index Model::tensors.
 ///
 /// conv2d, linear: inputs[0] is the source, inputs[1] (optional) a residual of the output's shape,
-///   added before the ReLU.
+///   added before the clip.
 ///   static:  acc = sum (x - z_x) * w, then integer/requantize.h with multiplier, bias,
-///            residual_ratio, relu, and the output's range; an f32 output takes t itself (no clip).
-///            Padding is real 0.
-///   float:   weight f32, y = conv(x, weight) + bias (+ residual), ReLU; any order of sums.
+///            residual_ratio and code_range(); an f32 output takes clipped(t). Padding is real 0.
+///   float:   weight f32, y = clipped(conv(x, weight) + bias (+ residual)); any order of sums.
+///   weight-only: as float, with weight = multiplier[o] * code, rounded once to f32.
+///   dynamic: the source is f32 and becomes codes of source_format, image by image; then sums as
+///            static and y by integer/dynamic.h. Source, residual and output are f32.
 ///   linear reads its source flattened in memory order (H, W, C); weight is [O, I] in that order.
-/// max_pool: padding never wins. global_avg_pool: codes round_half_even(sum / count), same format
-///   and scale as the source; f32: mean. add: codes
-///   t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)), ReLU, + z_y, clip, round, with
-///   a = inputs[0], r = inputs[1]; f32: a + r, ReLU.
+/// max_pool: padding never wins.
+/// avg_pool, global_avg_pool: codes round_half_even(sum / count) over the pixels inside the image,
+///   same format and scale as the source; f32: sum / count.
+/// add: codes t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)) + z_y, clip to
+///   code_range(), round, with a = inputs[0], r = inputs[1]; f32: clipped(a + r).
+/// concat: the channels of two or more inputs one behind another; inputs and output have one type,
+///   format and scale.
 struct Layer {
   std::string name;
   LayerOp op = LayerOp::kConv2d;
@@ -64,22 +78,23 @@ struct Layer {
   std::vector<int> inputs;
   int output = 0;
   Window window;
-  bool relu = false;
+  Clip clip;  ///< activation function, in the output's reals; only of conv2d, linear and add
 
   Tensor weight;                ///< s8 codes or f32; [O, I/groups, KH, KW] or [O, I]
   int weight_bits = 32;         ///< width of weight codes; 32 where mode is float
   CodeRange weight_range;       ///< codes that may occur
-  Tensor weight_scale;          ///< f32 [O]; not read by static layers (it is inside multiplier)
-  Tensor multiplier;            ///< f32 [O], static only
+  Tensor weight_scale;          ///< f32 [O], for readers: no layer computes with it
+  Tensor multiplier;            ///< f32 [O], all but float; dynamic, weight-only: s_w[o] * slope[o]
   Tensor bias;                  ///< f32 [O]
   float residual_ratio = 0.0F;  ///< s_r / s_y, static only
+  AffineFormat source_format;   ///< dynamic only: codes that the source becomes while it runs
 };
 
 /// Whole model. tensors[0] is the input; tensors.back() is the logits, f32 [1, classes].
 struct Model {
   std::string network;        ///< "lenet5" or the file the graph came from
-  std::string method;         ///< "float", "ptq-static", "qat", ...
-  std::string profile;        ///< DeviceProfile name; "" for float
+  std::string method;         ///< "float", "ptq-static", "ptq-dynamic", "ptq-weight-only", "qat"
+  std::string profile;        ///< DeviceProfile name; "" where no layer multiplies integers
   std::string graph_text;     ///< layers/graph.h text form, with fake-quant nodes
   std::string config_text;    ///< resolved config, INI; its [data] section feeds `eval`
   std::string weights_label;  ///< "w8a8"
@@ -89,6 +104,9 @@ struct Model {
 
   std::int64_t classes() const { return tensors.back().shape.c(); }
 };
+
+/// Codes that a layer's clip leaves of its output's range; @pre the output is codes.
+CodeRange code_range(const Layer& layer, const TensorInfo& output);
 
 /// Checks every promise above: indices, order, shapes, types, ranges, scales > 0 and finite,
 /// codes within range, and that no static layer's worst case |acc| reaches 2^31.

@@ -2,10 +2,12 @@
 //
 //   t = float(acc) * m[o];  t = t + b[o]           two f32 roundings, never fused
 //   t = fma(float(r - z_r), s_r / s_y, t)          residual, always fused
-//   t = max(t, 0) if relu;  clip to [low, high];  round half to even;  saturate
+//   clip to [low, high];  round half to even
 //
-// m[o] = s_x * s_w[o] / s_y and b[o] = bias[o] / s_y (+ z_y where no ReLU follows) are computed in
-// double by `fold_channel`, rounded once, and stored in the model; no backend recomputes them.
+// m[o] = s_x * s_w[o] / s_y and b[o] = bias[o] / s_y + z_y are computed in double by
+// `fold_channel`, rounded once, and stored in the model; no backend recomputes them. low and high
+// are codes: those of the output's format, narrowed by the layer's activation function
+// (affine.h: clipped_range), so a ReLU is low = z_y. An f32 output takes t, clipped to the reals.
 // Comes from: deploy. Goes to: integer/reference.h, kernels.
 #pragma once
 
@@ -27,7 +29,7 @@ struct ChannelScales {
   double source = 1.0;                      ///< s_x
   double weight = 1.0;                      ///< s_w[o]
   double destination = 1.0;                 ///< s_y; 1 for a real (f32) destination
-  std::int32_t destination_zero_point = 0;  ///< added to b; 0 where a ReLU follows
+  std::int32_t destination_zero_point = 0;  ///< added to b
 };
 
 /// m and b of one channel, f32 as stored.

@@ -16,11 +16,11 @@ struct FloatInferenceProblem {
   Shape source;            ///< [N, C, H, W] or [N, I]
   Shape weight;            ///< [O, C/groups, KH, KW] or [O, I]
   integer::Window window;  ///< stride, pad and groups
-  bool relu = false;
-  bool residual = false;  ///< f32 of the destination's shape, added before the ReLU
+  integer::Clip clip = {};
+  bool residual = false;  ///< f32 of the destination's shape, added before the clip
 };
 
-/// y = conv(x, w) + b (+ r), ReLU. Sums run in oneDNN's order: equal to the reference up to
+/// y = clipped(conv(x, w) + b (+ r)). Sums run in oneDNN's order: equal to the reference up to
 /// rounding.
 class FloatInferenceProduct {
  public:

@@ -19,13 +19,13 @@ struct Int8Problem {
   integer::Window window;
   DType destination_dtype = DType::kU8;  ///< kU8, kS8, kS32 (bare accumulators) or kF32
   bool bias = true;                      ///< ignored for kS32
-  bool relu = false;
-  integer::CodeRange clip{0, 255};  ///< range of codes; full ranges cost nothing
-  bool residual = false;            ///< codes of residual_dtype added before the ReLU
+  integer::Clip clip;     ///< bounds of t: a range of codes, or of reals (kF32); ignored for kS32
+  bool residual = false;  ///< codes of residual_dtype added before the clip
   DType residual_dtype = DType::kU8;
 };
 
-/// Computes, bit for bit, integer/requantize.h (kS32: the accumulators; kF32: t without clip).
+/// Computes, bit for bit, integer/requantize.h (kS32: the accumulators; kF32: clipped(t)).
+/// Bounds that the destination's type has by itself cost nothing.
 class Int8Product {
  public:
   /// @throws BackendError with oneDNN's reason if it has no exact implementation that is faster

@@ -1,5 +1,5 @@
 // Pooling of codes (u8, s8) in NHWC, for training: the forward works on codes, the gradient is f32.
-// Comes from: layers/max_pool, layers/avg_pool, layers/global_avg_pool, where their input edge
+// Comes from: layers/max_pool, layers/avg_pool, where their input edge
 // carries codes.
 #pragma once
 
@@ -37,19 +37,5 @@ void avg_pool_codes(ConstTensorView source, const integer::Window& window,
 /// threads.
 void avg_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
                        TensorView source_gradient) noexcept;
-
-/// avg_pool_codes over the whole image; destination [N, C, 1, 1].
-inline void global_avg_pool_codes(ConstTensorView source, TensorView destination) noexcept {
-  avg_pool_codes(source, {.kernel_h = source.shape().h(), .kernel_w = source.shape().w()},
-                 destination);
-}
-
-/// avg_pool_gradient over the whole image: dx = dy / (H * W).
-inline void global_avg_pool_gradient(ConstTensorView destination_gradient,
-                                     TensorView source_gradient) noexcept {
-  const Shape& shape = source_gradient.shape();
-  avg_pool_gradient(destination_gradient, {.kernel_h = shape.h(), .kernel_w = shape.w()},
-                    source_gradient);
-}
 
 }  // namespace bitloom::kernels
