@@ -1,17 +1,76 @@
 #include "config_key_kinds.h"
 
 namespace bitloom::trainers {
+namespace {
+
+constexpr std::int64_t kMostEpochs = 10'000;
+
+// What quantization-aware training adds to the recipe of [train].
+void declare_qat_schedule(Keys& keys) {
+  keys.push_back(real_key(
+      "quant.pact_decay", "quantizer = pact: L2 decay of the learned clips", {0.0, 1.0},
+      [](auto& c) -> auto& { return c.quant.pact_decay; }));
+  keys.push_back(integer_key(
+      "quant.delay_epochs", "qat: epochs of float training before the quantizers come in", 0,
+      kMostEpochs, [](auto& c) -> auto& { return c.quant.delay_epochs; }));
+  keys.push_back(integer_key(
+      "quant.freeze_range_epochs", "qat: last epochs, in which scales keep still", 0, kMostEpochs,
+      [](auto& c) -> auto& { return c.quant.freeze_range_epochs; }));
+  keys.push_back(integer_key(
+      "quant.freeze_batch_norm_epochs",
+      "qat: last epochs, in which batch norm uses its running statistics", 0, kMostEpochs,
+      [](auto& c) -> auto& { return c.quant.freeze_batch_norm_epochs; }));
+  keys.push_back(flag_key(
+      "quant.fold_batch_norm", "fold batch norm into weights before quantization",
+      [](auto& c) -> auto& { return c.quant.fold_batch_norm; }));
+  keys.push_back(real_key(
+      "quant.distill_weight", "qat: share of the --init network's answers in the loss", {0.0, 1.0},
+      [](auto& c) -> auto& { return c.quant.distill_weight; }));
+  keys.push_back(real_key(
+      "quant.distill_temperature", "temperature of both softmaxes in distillation",
+      {.low = 0.0, .high = 1000.0, .open_low = true},
+      [](auto& c) -> auto& { return c.quant.distill_temperature; }));
+}
+
+}  // namespace
 
 void declare_quant(Keys& keys) {
   keys.push_back(word_key(
-      "quant.method", "how the network meets its few bits", {"float", "qat", "ptq-static"}, false,
+      "quant.method", "how the network meets its few bits", {"float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"}, false,
       [](auto& c) -> auto& { return c.quant.method; }));
   keys.push_back(word_key(
-      "quant.quantizer", "qat: learned scales or moving averages of the range", {"lsq", "ema"},
-      false, [](auto& c) -> auto& { return c.quant.quantizer; }));
+      "quant.quantizer", "qat: how scales follow the network",
+      {"lsq", "lsq+", "pact", "dorefa", "ema"}, false, [](auto& c) -> auto& { return c.quant.quantizer; }));
   keys.push_back(word_key(
-      "quant.observer", "ptq-static: full range or least squared error", {"minmax", "mse"}, false,
+      "quant.observer", "how calibration chooses ranges",
+      {"minmax", "ema", "percentile", "kl", "mse"}, false,
       [](auto& c) -> auto& { return c.quant.observer; }));
+  keys.push_back(word_key(
+      "quant.weight_observer", "the same for weights; nothing: as quant.observer",
+      {"minmax", "percentile", "mse"}, true,
+      [](auto& c) -> auto& { return c.quant.weight_observer; }));
+  keys.push_back(real_key(
+      "quant.percentile", "observer = percentile: per cent of |x| that do not clip",
+      {.low = 0.0, .high = 100.0, .open_low = true},
+      [](auto& c) -> auto& { return c.quant.percentile; }));
+  keys.push_back(real_key(
+      "quant.observer_decay", "observer = ema: share of the old range", {0.0, 0.999999},
+      [](auto& c) -> auto& { return c.quant.observer_decay; }));
+  keys.push_back(flag_key(
+      "quant.power_of_two", "scales 2^-n, for weights and activations",
+      [](auto& c) -> auto& { return c.quant.power_of_two; }));
+  keys.push_back(flag_key(
+      "quant.equalize", "equalize channels across layers before calibration",
+      [](auto& c) -> auto& { return c.quant.equalize; }));
+  keys.push_back(flag_key(
+      "quant.adaround", "learn how weights round, after calibration",
+      [](auto& c) -> auto& { return c.quant.adaround; }));
+  keys.push_back(integer_key(
+      "quant.adaround_steps", "steps of AdaRound in each layer", 1, 1'000'000,
+      [](auto& c) -> auto& { return c.quant.adaround_steps; }));
+  keys.push_back(flag_key(
+      "quant.bias_correction", "correct each layer's mean output, last",
+      [](auto& c) -> auto& { return c.quant.bias_correction; }));
   keys.push_back(integer_key(
       "quant.weight_bits", "width of weights", 2, 8,
       [](auto& c) -> auto& { return c.quant.weight_bits; }));
@@ -44,6 +103,7 @@ void declare_quant(Keys& keys) {
   keys.push_back(real_key(
       "quant.ema_decay", "quantizer = ema: share of the old range", {0.0, 0.999999},
       [](auto& c) -> auto& { return c.quant.ema_decay; }));
+  declare_qat_schedule(keys);
 }
 
 }  // namespace bitloom::trainers

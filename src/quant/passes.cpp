@@ -118,7 +118,7 @@ class Inserter {
       if (feeds_weight(node)) add_weight(node);
       return;
     }
-    if (node.name == graph_.output().name) return;
+    if (node.name == graph_.output().name || !has_activation_grids(options_.method)) return;
     if (node.op == "global_avg_pool") {
       const Node* source = grid_source(graph_, graph_.find(node.inputs[0]));
       const auto shared = renamed_.find(source->name);
@@ -146,12 +146,15 @@ class Inserter {
 
   void add_weight(const Node& node) {
     const int bits = bits_of(node.name, options_.weight_bits);
-    const integer::CodeRange range = profile_.weights(bits, options_.narrow_weights);
+    const std::string kind = weight_quantizer();
+    const integer::CodeRange range =
+        profile_.weights(bits, options_.narrow_weights || kind == "dorefa");
     Node quantizer{
         .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
-    quantizer.set("quantizer", quantizer_);
+    quantizer.set("quantizer", kind);
     describe(quantizer, {integer::DeviceProfile::bits_of(range), true, 0, range});
     quantizer.set(options_.per_channel ? "axis" : "weight", options_.per_channel ? "0" : "1");
+    round_while_training(quantizer, kind);
     append(node.name, std::move(quantizer));
   }
 
@@ -160,17 +163,36 @@ class Inserter {
     integer::AffineFormat format = profile_.activations(bits, carries_sign);
     Node quantizer{
         .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
-    // Pixels do not change while training, and a learned or followed scale would need the first
-    // convolution's backward-data pass: 11 ms of a lenet5 step on two cores.
-    const std::string& kind = node.op == "input" ? kStatic : quantizer_;
+    const std::string kind = activation_quantizer(node, carries_sign);
+    const bool asymmetric = carries_sign && (options_.asymmetric || kind == "lsq+");
     quantizer.set("quantizer", kind);
-    if (carries_sign && options_.asymmetric) {
+    if (asymmetric) {
       format = {bits, false, 1 << (bits - 1), {0, (1 << bits) - 1}};
     }
     describe(quantizer, format);
-    if (carries_sign && options_.asymmetric) quantizer.set("asymmetric", "1");
+    if (asymmetric) quantizer.set("asymmetric", "1");
     if (kind == "ema") quantizer.set("decay", cat(options_.ema_decay));
+    if (kind == "pact") quantizer.set("alpha_decay", cat(options_.pact_decay));
+    round_while_training(quantizer, kind);
     append(node.name, std::move(quantizer));
+  }
+
+  std::string weight_quantizer() const {
+    if (quantizer_ == "pact") return "dorefa";
+    return quantizer_ == "lsq+" ? "lsq" : quantizer_;
+  }
+
+  std::string activation_quantizer(const Node& node, bool carries_sign) const {
+    // Pixels do not change while training, and a learned or followed scale would need the first
+    // convolution's backward-data pass: 11 ms of a lenet5 step on two cores.
+    if (node.op == "input") return kStatic;
+    // A ReLU's output starts at 0, which is a code without an offset.
+    return quantizer_ == "lsq+" && !carries_sign ? "lsq" : quantizer_;
+  }
+
+  // Calibration rounds the scales that never move afterwards.
+  void round_while_training(Node& quantizer, const std::string& kind) const {
+    if (options_.power_of_two && kind != kStatic) quantizer.set("power_of_two", "1");
   }
 
   static void describe(Node& node, const integer::AffineFormat& format) {

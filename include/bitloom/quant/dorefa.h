@@ -9,8 +9,9 @@ namespace bitloom::quant {
 /// "dorefa" on weights.
 ///
 /// Forward, m = max |tanh(w)| over the tensor (axis=0: over an output channel):
-///   s = m / qmax;  y = s * round(clamp(tanh(w) / s, qmin, qmax))
-/// Backward: dw = dy * (1 - tanh(w)^2): tanh(w) never leaves the grid; m counts as a constant.
+///   s = m / qmax (times 1 + 2^-21);  y = s * round(clamp(tanh(w) / s, qmin, qmax))
+/// Backward: dw = dy * (1 - tanh(w)^2): tanh(w) never leaves the grid while it follows m; m counts
+///   as a constant. frozen=1: s stays, and dw = 0 where tanh(w) has left the grid.
 ///
 /// Codes: symmetric, [-qmax, qmax], qmax = 2^(b-1) - 1. Parameters: "<node>.scale" [1] or [O].
 /// Source: Zhou et al., "DoReFa-Net", arXiv:1606.06160, equation 9, y = 2 * round((2^b - 1) *

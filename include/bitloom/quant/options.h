@@ -4,14 +4,23 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace bitloom::quant {
 
 /// What `[quant]` says. The profile (which formats the device runs) stands beside it, unsectioned.
 struct QuantOptions {
-  std::string method = "float";   ///< "float", "qat", "ptq-static"
-  std::string quantizer = "lsq";  ///< qat: "lsq" (learned scales) or "ema" (min-max)
-  std::string observer = "mse";   ///< ptq-static: "minmax" or "mse", activations and weights
+  std::string method = "float";   ///< "float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"
+  std::string quantizer = "lsq";  ///< qat: "lsq", "lsq+", "pact", "dorefa", "ema"; quantizer.h
+  std::string observer = "mse";   ///< first (QAT) or only (PTQ) ranges: quant/observer.h's words
+  std::string weight_observer;    ///< "minmax", "percentile", "mse"; "": as observer
+  double percentile = 99.99;      ///< observer = percentile: per cent of |x| that do not clip
+  double observer_decay = 0.9;    ///< observer = ema: range = decay * range + (1-decay) * batch
+  bool power_of_two = false;      ///< scales 2^-n, for weights and activations
+  bool equalize = false;          ///< PTQ step before calibration: quant/equalize.h
+  bool adaround = false;          ///< PTQ step after calibration: quant/adaround.h
+  int adaround_steps = 1000;      ///< of Adam, in each layer
+  bool bias_correction = false;   ///< last PTQ step: quant/bias_correction.h
   int weight_bits = 8;            ///< 2 .. 8
   int activation_bits = 8;        ///< 2 .. 8
   int first_last_bits = 8;  ///< weights and input of the first and the last layer; 0: as the rest
@@ -21,6 +30,28 @@ struct QuantOptions {
   std::string forward = "integer";  ///< "integer" kernels or "float" simulation in training
   std::int64_t calibration_images = 1024;  ///< from the validation split
   double ema_decay = 0.99;  ///< quantizer = ema: range = decay * range + (1-decay) * batch
+  double pact_decay = 2e-4;  ///< quantizer = pact: L2 decay of the learned clips
+  /// qat: epochs of float training first; the quantizers are calibrated when they come in.
+  std::int64_t delay_epochs = 0;
+  std::int64_t freeze_range_epochs = 0;  ///< qat: last epochs, in which scales keep still
+  /// qat: last epochs, in which batch norm normalizes by its running statistics, which keep still.
+  std::int64_t freeze_batch_norm_epochs = 0;
+  bool fold_batch_norm = false;  ///< into weights and biases before quantization: quant/fold.h
+  double distill_weight = 0.0;   ///< qat: share of the teacher in the loss: train/distillation.h
+  double distill_temperature = 4.0;  ///< of both softmaxes
 };
+
+/// True where activations have grids that calibration or training sets. With ptq-dynamic they get
+/// one while the model runs (integer/dynamic.h), with ptq-weight-only and float they stay real.
+inline bool has_activation_grids(std::string_view method) {
+  return method == "qat" || method == "ptq-static";
+}
+
+/// Width of activations as the exported layers compute, whatever activation_bits asks for: always
+/// 8 with ptq-dynamic, 32 where they stay real.
+inline int computed_activation_bits(const QuantOptions& options) {
+  if (has_activation_grids(options.method)) return options.activation_bits;
+  return options.method == "ptq-dynamic" ? 8 : 32;
+}
 
 }  // namespace bitloom::quant

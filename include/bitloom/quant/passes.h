@@ -17,7 +17,9 @@ namespace bitloom::quant {
 /// the network's input and the last layer's source have first_last_bits where that is not 0.
 /// A tensor is signed unless a ReLU made it; input_is_signed says it of the network's input.
 /// The quantizer is options.quantizer for method qat, "static" for PTQ and for the network's input,
-/// whose distribution training does not change.
+/// whose distribution training does not change. "pact" puts "dorefa" on weights; "lsq+" puts "lsq"
+/// on weights and behind ReLU, and unsigned codes with a learned offset on signed activations.
+/// With ptq-dynamic and ptq-weight-only only the weights get nodes.
 /// @throws ConfigError if the graph has fake_quant nodes already, or no conv2d or linear.
 layers::Graph insert_fake_quant(const layers::Graph& graph, const QuantOptions& options,
                                 const integer::DeviceProfile& profile, bool input_is_signed);
