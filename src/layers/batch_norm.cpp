@@ -11,6 +11,7 @@ class BatchNorm final : public Layer {
   explicit BatchNorm(const LayerContext& context)
       : kernel_(problem_of(context), context.training),
         training_(context.training),
+        frozen_(flag(context.node, "frozen", false)),
         momentum_(static_cast<float>(context.node.real("momentum", 0.1))) {
     if (!(momentum_ >= 0.0F && momentum_ <= 1.0F)) {
       throw ConfigError({.place = context.node.name + ": attribute momentum",
@@ -44,7 +45,7 @@ class BatchNorm final : public Layer {
   }
 
   void forward(const ForwardCall& call) override {
-    if (call.phase == Phase::kEvaluate) {
+    if (call.phase == Phase::kEvaluate || frozen_) {
       kernel_.forward_evaluate(call.inputs[0], gamma_->value, beta_->value, running_mean_->value,
                                running_variance_->value, call.output, call.scratch);
       return;
@@ -57,9 +58,11 @@ class BatchNorm final : public Layer {
   void backward(const BackwardCall& call) override {
     const TensorView dx = unread_bytes_ == 0 ? call.input_gradients[0]
                                              : TensorView{DType::kF32, edge_.shape, call.scratch};
-    kernel_.backward(call.inputs[0], gamma_->value, mean(call.saved), variance(call.saved),
-                     call.output_gradient, dx, gamma_->gradient, beta_->gradient,
-                     call.scratch + unread_bytes_);
+    const ConstTensorView used_mean = frozen_ ? running_mean_->value.view() : mean(call.saved);
+    const ConstTensorView used_variance =
+        frozen_ ? running_variance_->value.view() : variance(call.saved);
+    kernel_.backward(call.inputs[0], gamma_->value, used_mean, used_variance, call.output_gradient,
+                     dx, gamma_->gradient, beta_->gradient, call.scratch + unread_bytes_);
   }
 
  private:
@@ -67,7 +70,8 @@ class BatchNorm final : public Layer {
     require_reals(context);
     const Shape& shape = context.inputs[0].shape;
     const std::int64_t values = shape.n() * shape.h() * shape.w();
-    if (context.training && values < 2) {
+    const bool frozen = flag(context.node, "frozen", false);
+    if (context.training && values < 2 && !frozen) {
       throw ShapeError({.place = context.node.name,
                         .expected = "more than one value per channel to train",
                         .found = to_string(shape),
@@ -80,7 +84,7 @@ class BatchNorm final : public Layer {
                          .found = context.node.word("epsilon", ""),
                          .remedy = ""});
     }
-    return {.source = shape, .epsilon = static_cast<float>(epsilon)};
+    return {.source = shape, .epsilon = static_cast<float>(epsilon), .frozen = frozen};
   }
 
   static std::size_t aligned(std::size_t bytes) {
@@ -110,6 +114,7 @@ class BatchNorm final : public Layer {
 
   kernels::F32BatchNorm kernel_;
   bool training_;
+  bool frozen_;
   float momentum_;
   Shape channel_;
   std::size_t unread_bytes_ = 0;  // oneDNN writes dx even where nobody asks for it

@@ -10,7 +10,7 @@ LayerRegistry float_layers() {
       {"parameter", {make_parameter, 0, {"shape"}}},
       {"conv2d", {make_conv2d, 2, {"stride", "pad", "groups", "bias"}}},
       {"linear", {make_linear, 2, {"bias"}}},
-      {"batch_norm", {make_batch_norm, 1, {"epsilon", "momentum"}}},
+      {"batch_norm", {make_batch_norm, 1, {"epsilon", "momentum", "frozen"}}},
       {"relu", {make_relu, 1, {}}},
       {"relu6", {make_relu6, 1, {}}},
       {"hardtanh", {make_hardtanh, 1, {"low", "high"}}},

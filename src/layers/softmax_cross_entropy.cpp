@@ -12,8 +12,14 @@ namespace {
 // Rows are worked on in blocks, so that their losses fit the stack until they are summed in order.
 constexpr std::int64_t kBlock = 256;
 
+/// The target of a row: `label` and, spread over all classes, the rest.
+struct Target {
+  std::int32_t label = 0;
+  float smoothing = 0.0F;
+};
+
 // Returns the row's loss; writes its gradient.
-double row(const float* logits, std::int64_t classes, std::int32_t label, float inverse_rows,
+double row(const float* logits, std::int64_t classes, const Target& target, float inverse_rows,
            float* gradient) {
   const float largest = *std::max_element(logits, logits + classes);
   float sum = 0.0F;
@@ -23,8 +29,21 @@ double row(const float* logits, std::int64_t classes, std::int32_t label, float 
   }
   const float factor = inverse_rows / sum;
   for (std::int64_t c = 0; c < classes; ++c) gradient[c] *= factor;
-  gradient[label] -= inverse_rows;
-  return std::log(static_cast<double>(sum)) - (static_cast<double>(logits[label]) - largest);
+  const double log_sum = std::log(static_cast<double>(sum));
+  const double right = static_cast<double>(logits[target.label]) - largest;
+  if (target.smoothing == 0.0F) {
+    gradient[target.label] -= inverse_rows;
+    return log_sum - right;
+  }
+  const float share = target.smoothing / static_cast<float>(classes);
+  double all = 0.0;
+  for (std::int64_t c = 0; c < classes; ++c) {
+    gradient[c] -= share * inverse_rows;
+    all += static_cast<double>(logits[c]) - largest;
+  }
+  gradient[target.label] -= (1.0F - target.smoothing) * inverse_rows;
+  return log_sum - (1.0 - static_cast<double>(target.smoothing)) * right -
+         static_cast<double>(share) * all;
 }
 
 void require_fitting(ConstTensorView logits, std::span<const std::int32_t> labels,
@@ -51,7 +70,7 @@ void require_fitting(ConstTensorView logits, std::span<const std::int32_t> label
 }  // namespace
 
 double softmax_cross_entropy(ConstTensorView logits, std::span<const std::int32_t> labels,
-                             TensorView gradient) {
+                             TensorView gradient, float label_smoothing) {
   require_fitting(logits, labels, gradient);
   const std::int64_t rows = logits.shape().n();
   const std::int64_t classes = logits.shape().c();
@@ -67,8 +86,8 @@ double softmax_cross_entropy(ConstTensorView logits, std::span<const std::int32_
       for (std::int64_t i = begin; i < end; ++i) {
         const std::int64_t n = base + i;
         losses[static_cast<std::size_t>(i)] =
-            row(in + n * classes, classes, labels[static_cast<std::size_t>(n)], inverse_rows,
-                out + n * classes);
+            row(in + n * classes, classes, {labels[static_cast<std::size_t>(n)], label_smoothing},
+                inverse_rows, out + n * classes);
       }
     });
     for (std::int64_t i = 0; i < count; ++i) total += losses[static_cast<std::size_t>(i)];

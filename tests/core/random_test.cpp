@@ -32,6 +32,7 @@ TEST(RandomStream, BitsWalkThroughTheBlocks) {
     EXPECT_EQ(random.bits(i), first[i]);
     EXPECT_EQ(random.bits(4 + i), second[i]);
   }
+  EXPECT_EQ(random.block(1), second);
 }
 
 // FNV-1a of "a", from the table of its authors.

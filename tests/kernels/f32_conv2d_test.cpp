@@ -87,6 +87,23 @@ const ConvCase kConvCases[] = {
      {.source = {2, 32, 15, 15}, .weight = {64, 32, 3, 3}, .window = {.stride = 2, .pad = 1}}},
     {"odd", {.source = {3, 13, 7, 9}, .weight = {21, 13, 3, 5}, .window = {.stride = 3, .pad = 2}}},
     {"one_pixel", {.source = {1, 7, 1, 1}, .weight = {5, 7, 1, 1}, .window = {}, .bias = true}},
+    {"mobilenet_depthwise",
+     {.source = {3, 32, 16, 16}, .weight = {32, 1, 3, 3}, .window = {.pad = 1, .groups = 32}}},
+    {"mobilenet_depthwise_strided",
+     {.source = {1, 144, 15, 14},
+      .weight = {144, 1, 3, 3},
+      .window = {.stride = 2, .pad = 1, .groups = 144},
+      .bias = true}},
+    {"mobilenet_depthwise_odd",
+     {.source = {5, 65, 7, 5}, .weight = {65, 1, 3, 3}, .window = {.pad = 1, .groups = 65}}},
+    {"mobilenet_depthwise_one_pixel",
+     {.source = {2, 96, 1, 1}, .weight = {96, 1, 3, 3}, .window = {.pad = 1, .groups = 96}}},
+    {"depthwise_5x5_strided",
+     {.source = {2, 19, 11, 8},
+      .weight = {19, 1, 5, 5},
+      .window = {.stride = 2, .pad = 2, .groups = 19}}},
+    {"depthwise_two_outputs_a_channel",
+     {.source = {2, 12, 6, 7}, .weight = {24, 1, 3, 3}, .window = {.pad = 1, .groups = 12}}},
     {"depthwise",
      {.source = {2, 24, 9, 9}, .weight = {24, 1, 3, 3}, .window = {.pad = 1, .groups = 24}}},
     {"groups",
@@ -134,7 +151,7 @@ TEST(F32Conv2d, RunsFastImplementationsOfTheNetworksShapes) {
     EXPECT_THAT(names, testing::Not(testing::HasSubstr("gemm:"))) << one.name;
     ++checked;
   }
-  EXPECT_EQ(checked, 5);
+  EXPECT_EQ(checked, 9);
 }
 
 TEST(F32Conv2d, OutputShapeRefusesWhatDoesNotFit) {

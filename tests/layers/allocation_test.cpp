@@ -70,9 +70,13 @@ TEST(Allocation, StepsAllocateNothingOfOurs) {
     c2 = conv2d(r1, w2, pad=1)
     a = add(c2, r1)
     p = max_pool(a, kernel=2)
-    g = global_avg_pool(p)
+    q = avg_pool(a, kernel=3, stride=2, pad=1)
+    j = concat(p, q)
+    d = dropout(j)
+    r6 = relu6(d)
+    g = global_avg_pool(r6)
     f = flatten(g)
-    w3 = parameter(shape=10x16)
+    w3 = parameter(shape=10x32)
     l = linear(f, w3, bias=1))",
                                    "test");
   constexpr std::int64_t kBatch = 8;

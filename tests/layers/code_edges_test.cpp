@@ -112,10 +112,97 @@ TEST(CodeEdges, GlobalAveragePassesCodes) {
   EXPECT_THAT(store.at("x").gradient, TensorEq(from_nchw<float>({1, 1, 2, 2}, {2, 2, 2, 0})));
 }
 
+TEST(CodeEdges, AveragePassesCodesAndRoundsOnce) {
+  ParameterStore store(1);
+  const Graph graph = graph_of(R"(input = input(shape=1)
+    x = parameter(shape=1x1x4x2)
+    q = to_codes(x)
+    p = avg_pool(q, kernel=2)
+    y = to_reals(p))");
+  Network network(graph, with_codes(), store, {.batch = 1});
+  // codes 2, 6, 1, 1 sum to 10: 2.5 rounds to 2; codes 3, 4, 4, 3 sum to 14: 3.5 rounds to 4
+  copy(from_nchw<float>({1, 1, 4, 2}, {1, 3, 0.5F, 0.5F, 1.5F, 2, 2, 1.5F}), store.at("x").value);
+  EXPECT_EQ(network.edge("p").dtype, DType::kU8);
+  EXPECT_EQ(network.edge("p").scale, network.edge("q").scale);
+  const Tensor images(DType::kF32, {1, 1});
+  EXPECT_THAT(network.forward(images, Phase::kTrain),
+              TensorEq(from_nchw<float>({1, 1, 2, 1}, {1, 2})));
+  network.backward(from_nchw<float>({1, 1, 2, 1}, {8, 4}));
+  EXPECT_THAT(store.at("x").gradient,
+              TensorEq(from_nchw<float>({1, 1, 4, 2}, {2, 2, 2, 2, 1, 1, 1, 1})));
+}
+
+TEST(CodeEdges, ConcatCopiesCodesOfOneGrid) {
+  ParameterStore store(1);
+  const Graph graph = graph_of(R"(input = input(shape=1)
+    x = parameter(shape=1x2x1x2)
+    q = to_codes(x)
+    p = max_pool(q, kernel=1)
+    j = concat(q, p, q)
+    y = to_reals(j))");
+  Network network(graph, with_codes(), store, {.batch = 1});
+  copy(from_nchw<float>({1, 2, 1, 2}, {1, 3, 2, -1}), store.at("x").value);
+  EXPECT_EQ(network.edge("j").dtype, DType::kU8);
+  EXPECT_EQ(network.edge("j").scale, network.edge("q").scale);
+  const Tensor images(DType::kF32, {1, 1});
+  EXPECT_THAT(network.forward(images, Phase::kTrain),
+              TensorEq(from_nchw<float>({1, 6, 1, 2}, {1, 3, 2, 0, 1, 3, 2, 0, 1, 3, 2, 0})));
+  network.backward(
+      from_nchw<float>({1, 6, 1, 2}, {1, 2, 3, 4, 10, 20, 30, 40, 100, 200, 300, 400}));
+  EXPECT_THAT(store.at("x").gradient, TensorEq(from_nchw<float>({1, 2, 1, 2}, {111, 222, 333, 0})));
+}
+
+TEST(CodeEdges, ConcatDeclinesCodesOfTwoGrids) {
+  ParameterStore store(1);
+  const std::string head = "x = input(shape=1x2x2)\nq = to_codes(x)\n";
+  EXPECT_ERROR(ShapeError,
+               Network(graph_of(head + "r = to_codes(x)\ny = concat(q, r)"), with_codes(), store,
+                       {.batch = 1}),
+               "y: expected codes of one grid, r like q, found a grid of its own; let the");
+  EXPECT_ERROR(ShapeError,
+               Network(graph_of(head + "y = concat(q, x)"), with_codes(), store, {.batch = 1}),
+               "y: expected inputs that differ in channels alone, x like q u8 [1, 1, 2, 2]");
+}
+
+// Codes stay on their grid; what they stand for doubles with the scale.
+TEST(CodeEdges, DropoutKeepsCodesAndScalesTheEdge) {
+  ParameterStore store(1);
+  const Graph graph = graph_of(R"(input = input(shape=1)
+    x = parameter(shape=1x64x2x2)
+    q = to_codes(x)
+    d = dropout(q)
+    y = to_reals(d))");
+  Network network(graph, with_codes(), store, {.batch = 1});
+  Tensor x(DType::kF32, {1, 64, 2, 2});
+  for (float& value : x.span<float>()) value = 1.5F;
+  copy(x, store.at("x").value);
+  const Tensor images(DType::kF32, {1, 1});
+  EXPECT_THAT(network.forward(images, Phase::kEvaluate), TensorEq(x));
+  EXPECT_EQ(store.at("d.step").value.data<float>()[0], 0.0F);
+
+  const ConstTensorView output = network.forward(images, Phase::kTrain);
+  Tensor wanted = like(x);
+  int kept = 0;
+  for (std::int64_t i = 0; i < output.elements(); ++i) {
+    const bool is_kept = output.data<float>()[i] != 0.0F;
+    ASSERT_EQ(output.data<float>()[i], is_kept ? 3.0F : 0.0F) << i;
+    wanted.data<float>()[i] = is_kept ? 2.0F : 0.0F;
+    kept += is_kept ? 1 : 0;
+  }
+  EXPECT_GT(kept, 80);
+  EXPECT_LT(kept, 176);
+  EXPECT_EQ(store.at("d.step").value.data<float>()[0], 1.0F);
+  for (float& value : x.span<float>()) value = 1.0F;
+  network.backward(x);
+  EXPECT_THAT(store.at("x").gradient, TensorEq(wanted));
+  EXPECT_THAT(network.forward(images, Phase::kEvaluate), TensorEq(store.at("x").value));
+}
+
 TEST(CodeEdges, FloatLayersDeclineCodes) {
   ParameterStore store(1);
   const std::string head = "x = input(shape=1x2x2)\nq = to_codes(x)\n";
-  for (const char* tail : {"y = relu(q)", "y = batch_norm(q)", "y = add(q, q)"}) {
+  for (const char* tail :
+       {"y = relu(q)", "y = relu6(q)", "y = hardtanh(q)", "y = batch_norm(q)", "y = add(q, q)"}) {
     EXPECT_ERROR(ShapeError, Network(graph_of(head + tail), with_codes(), store, {.batch = 2}),
                  "y: expected reals (f32) from q, found codes (u8)");
   }

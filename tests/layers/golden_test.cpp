@@ -22,8 +22,20 @@ const Archive& golden() {
   return archive;
 }
 
-const std::vector<std::string> kCases{"batch_norm", "conv_same", "conv_stride", "global_avg_pool",
-                                      "linear",     "max_pool",  "network"};
+const std::vector<std::string> kCases{"avg_pool",
+                                      "batch_norm",
+                                      "concat",
+                                      "conv_depthwise",
+                                      "conv_depthwise_stride",
+                                      "conv_groups",
+                                      "conv_same",
+                                      "conv_stride",
+                                      "global_avg_pool",
+                                      "hardtanh",
+                                      "linear",
+                                      "max_pool",
+                                      "network",
+                                      "relu6"};
 
 // Tensors of the case below `word`: (name, tensor).
 std::vector<std::pair<std::string, const Tensor*>> tensors_of(const std::string& prefix) {

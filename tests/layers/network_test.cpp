@@ -217,13 +217,16 @@ TEST_P(BadNetworks, NameTheNode) {
 
 const BadNetwork kBadNetworks[] = {
     {"unknown_op", "x = input(shape=1x2x2)\ny = softmax(x)",
-     "y: expected one of the operations add, batch_norm, conv2d, flatten, global_avg_pool, input, "
-     "linear, max_pool, parameter, relu, found 'softmax'"},
+     "y: expected one of the operations add, avg_pool, batch_norm, concat, conv2d, dropout, "
+     "flatten, global_avg_pool, hardtanh, input, linear, max_pool, parameter, relu, relu6, found "
+     "'softmax'"},
     {"unknown_attribute", "x = input(shape=1x2x2)\ny = relu(x, slope=1)",
      "y: expected attributes of relu (none), found 'slope'"},
     {"misspelt_attribute", "x = input(shape=1x2x2)\ny = max_pool(x, kernal=2)",
      "y: expected attributes of max_pool (kernel, stride, pad), found 'kernal'"},
     {"input_count", "x = input(shape=1x2x2)\ny = add(x)", "y: expected 2 input(s) of add, found 1"},
+    {"concat_of_one", "x = input(shape=1x2x2)\ny = concat(x)",
+     "y: expected at least 2 input(s) of concat, found 1"},
     {"no_input", "w = parameter(shape=2x2)", "graph: expected one input node, found none"},
     {"two_inputs", "x = input(shape=1x2x2)\nz = input(shape=1x2x2)\ny = add(x, z)",
      "z: expected one input node, found a second one after x"},
@@ -244,6 +247,18 @@ const BadNetwork kBadNetworks[] = {
      "l: expected weight [O, 5] for input [2, 5], found [3, 4]"},
     {"add_shapes", "x = input(shape=4x2x2)\np = max_pool(x, kernel=2)\ny = add(p, x)",
      "y: expected two inputs of one shape, x like p [2, 4, 1, 1], found [2, 4, 2, 2]"},
+    {"concat_shapes", "x = input(shape=4x2x2)\np = max_pool(x, kernel=2)\ny = concat(p, x)",
+     "y: expected inputs that differ in channels alone, x like p f32 [2, 4, 1, 1], found f32 [2, "
+     "4, "
+     "2, 2]"},
+    {"dropout_ratio", "x = input(shape=4)\ny = dropout(x, ratio=1)",
+     "y: attribute ratio: expected a number from 0 to below 1, found 1"},
+    {"hardtanh_bounds", "x = input(shape=4)\ny = hardtanh(x, low=1)",
+     "y: expected low below high, found low=1, high=1"},
+    {"avg_pool_kernel", "x = input(shape=1x4x4)\ny = avg_pool(x)",
+     "y: expected attribute kernel, found none"},
+    {"avg_pool_pad", "x = input(shape=1x4x4)\ny = avg_pool(x, kernel=3, pad=2)",
+     "y: expected kernel and stride of at least 1, pad of 0 to half the kernel"},
     {"pool_pad", "x = input(shape=1x4x4)\ny = max_pool(x, kernel=2, pad=2)",
      "y: expected kernel and stride of at least 1, pad of 0 to half the kernel"},
     {"pool_kernel", "x = input(shape=1x4x4)\ny = max_pool(x)", "y: expected attribute kernel"},

@@ -68,14 +68,14 @@ def leaf(*shape):
     return torch.randn(*shape).requires_grad_()
 
 
-def convolution(golden, name, x_shape, w_shape, stride, pad):
+def convolution(golden, name, x_shape, w_shape, stride, pad, groups=1):
     x, w, b = leaf(*x_shape), leaf(*w_shape), leaf(w_shape[0])
     nodes = f"""input = input(shape=1)
 x = parameter(shape={'x'.join(map(str, x_shape))})
 w = parameter(shape={'x'.join(map(str, w_shape))})
-y = conv2d(x, w, stride={stride}, pad={pad}, bias=1)"""
+y = conv2d(x, w, stride={stride}, pad={pad}, groups={groups}, bias=1)"""
     golden.case(name, nodes, {"x": x, "w": w, "y.bias": b},
-                lambda _: F.conv2d(x, w, b, stride, pad))
+                lambda _: F.conv2d(x, w, b, stride, pad, groups=groups))
 
 
 def batch_norm(golden):
@@ -105,6 +105,34 @@ def max_pool(golden):
     golden.case("max_pool", """input = input(shape=1)
 x = parameter(shape=2x6x7x9)
 y = max_pool(x, kernel=3, stride=2, pad=1)""", {"x": x}, lambda _: F.max_pool2d(x, 3, 2, 1))
+
+
+def average_pool(golden):
+    x = leaf(1, 5, 6, 7)
+    golden.case("avg_pool", """input = input(shape=1)
+x = parameter(shape=1x5x6x7)
+y = avg_pool(x, kernel=3, stride=2, pad=1)""", {"x": x},
+                lambda _: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False))
+
+
+def clips(golden):
+    """Values on the bounds too: their gradient is 0."""
+    values = torch.cat([torch.randn(20) * 4, torch.tensor([0.0, 6.0, -0.5, 0.75])])
+    for name, call, run in [("relu6", "relu6(x)", F.relu6),
+                            ("hardtanh", "hardtanh(x, low=-0.5, high=0.75)",
+                             lambda x: F.hardtanh(x, -0.5, 0.75))]:
+        x = values.reshape(3, 8).clone().requires_grad_()
+        golden.case(name, f"""input = input(shape=1)
+x = parameter(shape=3x8)
+y = {call}""", {"x": x}, lambda _, x=x, run=run: run(x))
+
+
+def concat(golden):
+    a, b = leaf(2, 3, 2, 2), leaf(2, 5, 2, 2)
+    golden.case("concat", """input = input(shape=1)
+a = parameter(shape=2x3x2x2)
+b = parameter(shape=2x5x2x2)
+y = concat(b, a, b)""", {"a": a, "b": b}, lambda _: torch.cat([b, a, b], 1))
 
 
 def linear(golden):
@@ -170,6 +198,13 @@ def main():
     linear(golden)
     global_average(golden)
     network(golden)
+    # Later cases come last, so that the random numbers of the earlier ones stay.
+    convolution(golden, "conv_groups", (1, 6, 4, 5), (9, 2, 3, 3), 1, 1, 3)
+    convolution(golden, "conv_depthwise", (2, 5, 4, 3), (5, 1, 3, 3), 1, 1, 5)
+    convolution(golden, "conv_depthwise_stride", (1, 17, 5, 4), (17, 1, 3, 3), 2, 1, 17)
+    average_pool(golden)
+    clips(golden)
+    concat(golden)
     write_archive(str(ROOT / "tests/golden/layers.h5"), "bitloom.golden", 1, golden.tensors,
                   golden.attributes, golden.texts)
 

@@ -52,11 +52,13 @@ class Network {
 };
 
 /// Mean softmax cross-entropy and its gradient, in one pass.
-///   loss = -1/N sum_n log softmax(logits[n])[label[n]];  gradient = (softmax - onehot) / N
+///   loss = -1/N sum_n sum_c target[n,c] log softmax(logits[n])[c];  gradient = (softmax -
+///   target)/N target[n] = (1 - label_smoothing) * onehot(label[n]) + label_smoothing / classes
+/// Source of the smoothing: Szegedy et al., arXiv:1512.00567, section 7.
 /// Row sums in float, the mean over rows in double, in row order: the same whatever the threads.
 /// Shapes: logits, gradient f32 [N, classes]; labels [N].
 /// @throws ShapeError if shapes differ or a label lies outside 0 .. classes-1.
 double softmax_cross_entropy(ConstTensorView logits, std::span<const std::int32_t> labels,
-                             TensorView gradient);
+                             TensorView gradient, float label_smoothing = 0.0F);
 
 }  // namespace bitloom::layers
