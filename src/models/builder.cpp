@@ -1,5 +1,7 @@
 #include "builder.h"
 
+#include <algorithm>
+
 #include "bitloom/core/error.h"
 
 namespace bitloom::models {
@@ -8,14 +10,17 @@ namespace {
 using Attributes = std::vector<std::pair<std::string, std::string>>;
 
 // Attributes that equal a layer's default stay out of the text.
-Attributes window_attributes(const BlockWindow& window, std::int64_t default_stride) {
-  Attributes out;
-  if (window.stride != default_stride) out.emplace_back("stride", std::to_string(window.stride));
-  if (window.pad != 0) out.emplace_back("pad", std::to_string(window.pad));
-  return out;
+void add_unless_default(Attributes& attributes, const char* key, std::int64_t value,
+                        std::int64_t default_value) {
+  if (value != default_value) attributes.emplace_back(key, std::to_string(value));
 }
 
 }  // namespace
+
+bool is_small(const NetworkShape& shape) {
+  constexpr std::int64_t kSmall = 64;
+  return std::min(shape.height, shape.width) < kSmall;
+}
 
 GraphBuilder::GraphBuilder(const NetworkShape& shape)
     : at_{"input", shape.channels, shape.height, shape.width} {
@@ -33,20 +38,50 @@ GraphBuilder::GraphBuilder(const NetworkShape& shape)
 }
 
 void GraphBuilder::conv2d(const std::string& name, std::int64_t channels,
-                          const BlockWindow& window) {
+                          const ConvOptions& options) {
   const std::string weight = name + ".weight";
-  const Shape shape{channels, at_.channels, window.kernel, window.kernel};
+  const Shape shape{channels, at_.channels / options.groups, options.kernel, options.kernel};
+  Attributes attributes;
+  add_unless_default(attributes, "stride", options.stride, 1);
+  add_unless_default(attributes, "pad", options.pad, 0);
+  add_unless_default(attributes, "groups", options.groups, 1);
+  add_unless_default(attributes, "bias", options.bias ? 1 : 0, 0);
   graph_.add({weight, "parameter", {}, {{"shape", layers::shape_text(shape, false)}}});
-  graph_.add({name, "conv2d", {at_.node, weight}, window_attributes(window, 1)});
-  slide(name, window);
+  graph_.add({name, "conv2d", {at_.node, weight}, std::move(attributes)});
+  slide(name, {.kernel = options.kernel, .stride = options.stride, .pad = options.pad});
   at_.channels = channels;
 }
 
-void GraphBuilder::max_pool(const std::string& name, const BlockWindow& window) {
-  Attributes attributes{{"kernel", std::to_string(window.kernel)}};
-  for (auto& attribute : window_attributes(window, window.kernel)) attributes.push_back(attribute);
-  graph_.add({name, "max_pool", {at_.node}, attributes});
-  slide(name, window);
+void GraphBuilder::conv_bn(const std::string& name, std::int64_t channels,
+                           const ConvOptions& options) {
+  conv2d(name + ".conv", channels, options);
+  batch_norm(name + ".bn");
+}
+
+void GraphBuilder::conv_bn_relu(const std::string& name, std::int64_t channels,
+                                const ConvOptions& options) {
+  conv_bn(name, channels, options);
+  relu(name + ".relu");
+}
+
+void GraphBuilder::max_pool(const std::string& name, const PoolOptions& options) {
+  Attributes attributes{{"kernel", std::to_string(options.kernel)}};
+  add_unless_default(attributes, "stride", options.stride, options.kernel);
+  add_unless_default(attributes, "pad", options.pad, 0);
+  graph_.add({name, "max_pool", {at_.node}, std::move(attributes)});
+  slide(name, options);
+}
+
+void GraphBuilder::dropout(const std::string& name, const std::string& ratio) {
+  graph_.add({name, "dropout", {at_.node}, {{"ratio", ratio}}});
+  at_.node = name;
+}
+
+void GraphBuilder::concat(const std::string& name, const Position& first) {
+  BITLOOM_ASSERT(first.height == at_.height && first.width == at_.width);
+  graph_.add({name, "concat", {first.node, at_.node}, {}});
+  at_.node = name;
+  at_.channels += first.channels;
 }
 
 void GraphBuilder::global_avg_pool(const std::string& name) {
@@ -80,7 +115,7 @@ void GraphBuilder::unary(const std::string& name, const std::string& op) {
   at_.node = name;
 }
 
-void GraphBuilder::slide(const std::string& name, const BlockWindow& window) {
+void GraphBuilder::slide(const std::string& name, const PoolOptions& window) {
   const auto steps = [&](std::int64_t size) {
     const std::int64_t room = size + 2 * window.pad - window.kernel;
     if (room < 0) {

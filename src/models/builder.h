@@ -9,12 +9,25 @@
 
 namespace bitloom::models {
 
-/// Window of a convolution or a pooling.
-struct BlockWindow {
+/// Square window of a pooling.
+struct PoolOptions {
+  std::int64_t kernel = 2;
+  std::int64_t stride = 2;
+  std::int64_t pad = 0;
+};
+
+/// Square window of a convolution, its groups, and whether it has a bias.
+struct ConvOptions {
   std::int64_t kernel = 3;
   std::int64_t stride = 1;
   std::int64_t pad = 0;
+  std::int64_t groups = 1;
+  bool bias = false;
 };
+
+/// Images below 64 pixels a side: networks made for 224 then leave out the reductions of their
+/// stem, as is customary for CIFAR.
+bool is_small(const NetworkShape& shape);
 
 /// Each function adds one node after `at()` (or after the node named) and moves there.
 class GraphBuilder {
@@ -23,16 +36,23 @@ class GraphBuilder {
   explicit GraphBuilder(const NetworkShape& shape);
 
   /// Adds "<name>.weight" too.
-  void conv2d(const std::string& name, std::int64_t channels, const BlockWindow& window);
+  void conv2d(const std::string& name, std::int64_t channels, const ConvOptions& options);
   void batch_norm(const std::string& name) { unary(name, "batch_norm"); }
   void relu(const std::string& name) { unary(name, "relu"); }
-  void max_pool(const std::string& name, const BlockWindow& window);
+  void relu6(const std::string& name) { unary(name, "relu6"); }
+  void dropout(const std::string& name, const std::string& ratio);
+  void max_pool(const std::string& name, const PoolOptions& options);
   void global_avg_pool(const std::string& name);
   void flatten(const std::string& name);
   /// Adds "<name>.weight" too; with bias.
   void linear(const std::string& name, std::int64_t outputs);
   /// add(at(), shortcut).
   void add(const std::string& name, const std::string& shortcut);
+
+  /// "<name>.conv", "<name>.bn".
+  void conv_bn(const std::string& name, std::int64_t channels, const ConvOptions& options);
+  /// "<name>.conv", "<name>.bn", "<name>.relu".
+  void conv_bn_relu(const std::string& name, std::int64_t channels, const ConvOptions& options);
 
   /// Where the next node reads.
   struct Position {
@@ -43,12 +63,14 @@ class GraphBuilder {
   };
   const Position& at() const { return at_; }
   void move_to(Position position) { at_ = std::move(position); }
+  /// concat(first, at()). @pre both have one height and width.
+  void concat(const std::string& name, const Position& first);
 
   layers::Graph take() { return std::move(graph_); }
 
  private:
   void unary(const std::string& name, const std::string& op);
-  void slide(const std::string& name, const BlockWindow& window);
+  void slide(const std::string& name, const PoolOptions& window);
 
   layers::Graph graph_;
   Position at_;

@@ -13,11 +13,19 @@ struct NetworkRow {
   layers::Graph (*build)(const NetworkShape&);
 };
 
-constexpr std::array<NetworkRow, 5> kNetworks{{{"lenet5", lenet5},
-                                               {"resnet8", resnet8},
-                                               {"resnet20", resnet20},
-                                               {"resnet32", resnet32},
-                                               {"resnet56", resnet56}}};
+constexpr std::array<NetworkRow, 13> kNetworks{{{"lenet5", lenet5},
+                                                {"resnet8", resnet8},
+                                                {"resnet20", resnet20},
+                                                {"resnet32", resnet32},
+                                                {"resnet56", resnet56},
+                                                {"lenet300", lenet300},
+                                                {"vgg_small", vgg_small},
+                                                {"alexnet", alexnet},
+                                                {"squeezenet1_1", squeezenet1_1},
+                                                {"mobilenet_v1", mobilenet_v1},
+                                                {"mobilenet_v2", mobilenet_v2},
+                                                {"resnet18", resnet18},
+                                                {"resnet50", resnet50}}};
 
 }  // namespace
 

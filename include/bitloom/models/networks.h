@@ -29,6 +29,59 @@ layers::Graph resnet20(const NetworkShape& shape);
 layers::Graph resnet32(const NetworkShape& shape);
 layers::Graph resnet56(const NetworkShape& shape);
 
+/// 300FC-ReLU-100FC-ReLU-FC on the flattened image; 266,610 trained values on 28x28x1.
+/// Source: LeCun et al., "Gradient-Based Learning Applied to Document Recognition", 1998; as
+/// LeNet-300-100 in Han et al., "Deep Compression", arXiv:1510.00149. ReLU for their tanh.
+layers::Graph lenet300(const NetworkShape& shape);
+
+/// 2x128C3-MP2-2x256C3-MP2-2x512C3-MP2-FC, each convolution (pad 1) with BN and ReLU.
+/// Source: Hubara et al., "Binarized Neural Networks", arXiv:1602.02830, with one FC instead of
+/// three as in Zhang et al., "LQ-Nets", arXiv:1807.10029.
+layers::Graph vgg_small(const NetworkShape& shape);
+
+// The networks below were made for 224x224x3. Images under 64 pixels a side get the stem customary
+// for CIFAR: a 3x3 convolution of stride 1, padded, and no pooling after it, except where said.
+// Trainable from 32x32 (28x28 too) up. Names of torchvision's modules stand beside ours.
+
+/// The single tower: five convolutions, three overlapping poolings, three FC with dropout 0.5.
+/// Small images keep the pooling after the stem. The last pooling is flattened as it comes: 6x6 at
+/// 224, as torchvision's, which averages other sizes to 6x6.
+/// Names: conv1 .. conv5 are features.0, 3, 6, 8, 10; fc1, fc2, fc3 are classifier.1, 4, 6.
+/// Source: Krizhevsky, "One weird trick for parallelizing convolutional neural networks",
+/// arXiv:1404.5997.
+layers::Graph alexnet(const NetworkShape& shape);
+
+/// Stem, fire modules 2 to 9 (1x1 squeeze; 1x1 and 3x3 expand side by side), dropout 0.5, 1x1
+/// convolution to the classes, ReLU, global average pool. No batch norm. Poolings round sizes down
+/// (torchvision's up; at 224 nothing is left over).
+/// Names: stem.conv is features.0; fire2 .. fire9 are features.3, 4, 6, 7, 9, 10, 11, 12, with
+/// squeeze.conv, expand1x1.conv, expand3x3.conv for squeeze, expand1x1, expand3x3;
+/// classifier.conv is classifier.1.
+/// Source: Iandola et al., "SqueezeNet", arXiv:1602.07360, version 1.1 of its repository.
+layers::Graph squeezenet1_1(const NetworkShape& shape);
+
+/// Stem, 13 depthwise separable blocks (3x3 depthwise, 1x1 pointwise; each with BN and ReLU),
+/// global average pool, FC; width 1. Not in torchvision. Source: Howard et al., "MobileNets",
+/// arXiv:1704.04861, table 1.
+layers::Graph mobilenet_v1(const NetworkShape& shape);
+
+/// Stem, 17 inverted residual blocks with BN and ReLU6, 1x1 head of 1280 channels, global average
+/// pool, dropout 0.2, FC; width 1. Small images have stride 1 in block2 too.
+/// Names: stem.conv, stem.bn are features.0.0, features.0.1; blockN is features.N, whose expand,
+/// depthwise and project (.conv, .bn) are conv.0.0, conv.0.1, conv.1.0, conv.1.1, conv.2, conv.3
+/// (without expand in block1: conv.0.0, conv.0.1, conv.1, conv.2); head.conv, head.bn are
+/// features.18.0, features.18.1; fc is classifier.1.
+/// Source: Sandler et al., "MobileNetV2", arXiv:1801.04381, table 2.
+layers::Graph mobilenet_v2(const NetworkShape& shape);
+
+/// Stem, four stages of residual blocks, global average pool, FC. The last three stages halve the
+/// map in the first 3x3 convolution of their first block ("ResNet v1.5" for resnet50).
+/// Names: stem.conv, stem.bn are conv1, bn1; layerL.B.convK, layerL.B.bnK as they are;
+/// layerL.B.shortcut.conv, .bn are layerL.B.downsample.0, .1; fc is fc.
+/// Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, table 1.
+layers::Graph resnet18(const NetworkShape& shape);
+layers::Graph resnet50(const NetworkShape& shape);
+
 std::vector<std::string> network_names();
 /// @throws ConfigError for an unknown name, listing the known ones.
 layers::Graph build_network(std::string_view name, const NetworkShape& shape);
