@@ -17,7 +17,9 @@ struct PlannedRun {
 };
 
 /// Float first (the others start from it, whether [compare] lists it or not), then every other
-/// method at every width, in the order of [compare].
+/// method at every width, in the order of [compare]. Widths of activations count only
+/// where the method gives them a grid: ptq-dynamic of w4a4 and w4a8 is one run, "ptq-dynamic w4a8";
+/// weight-only is "w4a32".
 /// @throws ConfigError where method and config contradict each other.
 std::vector<PlannedRun> plan_runs(const trainers::Config& config);
 

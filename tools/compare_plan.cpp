@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "bitloom/core/error.h"
@@ -7,16 +8,38 @@
 
 namespace bitloom::tools {
 
+namespace {
+
+/// Where activations have no grid of their own, what [quant] says of one is left out: then runs
+/// that compute the same are one run.
+PlannedRun planned_run(const trainers::Config& config, const std::string& method,
+                       const std::string& bits) {
+  std::vector<std::string> overrides = {"quant.method=" + method,
+                                        cat("quant.weight_bits=", bits.at(1))};
+  if (quant::has_activation_grids(method)) {
+    overrides.push_back(cat("quant.activation_bits=", bits.at(3)));
+  } else {
+    overrides.insert(overrides.end(), {"quant.activation_bits=8", "quant.asymmetric=false"});
+  }
+  PlannedRun run{.config = trainers::with_overrides(config, overrides)};
+  const std::string label = cat("w", run.config.quant.weight_bits, "a",
+                                quant::computed_activation_bits(run.config.quant));
+  run.name = cat(method, "_", label);
+  run.title = cat(method, " ", label);
+  return run;
+}
+
+}  // namespace
+
 std::vector<PlannedRun> plan_runs(const trainers::Config& config) {
   std::vector<PlannedRun> runs;
   runs.push_back({"float", "float", trainers::with_overrides(config, {"quant.method=float"})});
   for (const std::string& method : config.compare.methods) {
     if (method == "float") continue;
     for (const std::string& bits : config.compare.bits) {
-      runs.push_back({cat(method, "_", bits), cat(method, " ", bits),
-                      trainers::with_overrides(
-                          config, {"quant.method=" + method, cat("quant.weight_bits=", bits.at(1)),
-                                   cat("quant.activation_bits=", bits.at(3))})});
+      PlannedRun run = planned_run(config, method, bits);
+      const auto same = [&run](const PlannedRun& other) { return other.name == run.name; };
+      if (std::none_of(runs.begin(), runs.end(), same)) runs.push_back(std::move(run));
     }
   }
   return runs;

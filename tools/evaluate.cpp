@@ -67,6 +67,17 @@ double identical_rows(ConstTensorView left, ConstTensorView right) {
   return static_cast<double>(identical) / static_cast<double>(rows);
 }
 
+double largest_difference(ConstTensorView left, ConstTensorView right) {
+  BITLOOM_ASSERT(left.shape() == right.shape());
+  double largest = 0.0;
+  for (std::int64_t i = 0; i < left.elements(); ++i) {
+    const double difference =
+        static_cast<double>(left.data<float>()[i]) - static_cast<double>(right.data<float>()[i]);
+    largest = std::max(largest, std::abs(difference));
+  }
+  return largest;
+}
+
 Evaluation evaluate(const integer::Model& model, const datasets::ImageSet& set,
                     const EvaluateOptions& options) {
   require_fit(model, set);
@@ -89,7 +100,9 @@ Evaluation evaluate(const integer::Model& model, const datasets::ImageSet& set,
   if (options.parity) {
     session_options.backend = "reference";
     backends::Session reference(model, session_options);
-    result.parity = identical_rows(result.logits, run_all(reference, model, set, batch));
+    const Tensor expected = run_all(reference, model, set, batch);
+    result.parity = identical_rows(result.logits, expected);
+    result.largest_difference = largest_difference(result.logits, expected);
   }
   return result;
 }

@@ -16,7 +16,7 @@ namespace bitloom::tools {
 struct EvaluateOptions {
   std::string backend = "onednn";
   std::int64_t batch = 100;
-  bool parity = false;  ///< also run the reference executor and compare bit for bit
+  bool parity = false;  ///< also run the reference executor and compare
   bool fallback_to_reference = false;
 };
 
@@ -25,6 +25,7 @@ struct Evaluation {
   double top1 = 0.0;             ///< percent
   Tensor logits;                 ///< f32 [images, classes]
   std::optional<double> parity;  ///< share of images whose logits equal the reference's bit for bit
+  std::optional<double> largest_difference;  ///< largest |logit - the reference's| of any image
   std::vector<backends::PlanRow> plan;
 };
 
@@ -33,6 +34,9 @@ struct Evaluation {
 ///         infinite, naming the image; BackendError from the planner.
 Evaluation evaluate(const integer::Model& model, const datasets::ImageSet& set,
                     const EvaluateOptions& options);
+
+/// Largest |left - right| of two f32 tensors of one shape; 0 for empty ones.
+double largest_difference(ConstTensorView left, ConstTensorView right);
 
 /// Rows of two f32 [N, classes] tensors that have the same bits, divided by N; 1 for no rows.
 double identical_rows(ConstTensorView left, ConstTensorView right);

@@ -13,8 +13,6 @@
 namespace bitloom::tools {
 namespace {
 
-constexpr int kFloatBits = 32;
-
 bool has_weights(const integer::Layer& layer) {
   return layer.op == integer::LayerOp::kConv2d || layer.op == integer::LayerOp::kLinear;
 }
@@ -54,38 +52,43 @@ void require_profile(const ModelFile& file, const std::string& profile) {
        cat("'", profile, "'"), "export the checkpoint again with --profile"});
 }
 
-bool is_static(const integer::Model& model) {
+bool multiplies_integers(const integer::Model& model) {
   return std::all_of(model.layers.begin(), model.layers.end(), [](const integer::Layer& layer) {
-    return !has_weights(layer) || layer.mode == integer::ComputeMode::kStatic;
+    return !has_weights(layer) || layer.mode == integer::ComputeMode::kStatic ||
+           layer.mode == integer::ComputeMode::kDynamic;
   });
+}
+
+nlohmann::json machine_row() {
+  return {{"isa", to_word(effective_isa())},
+          {"threads", threads()},
+          {"device", cpu_name()},
+          {"commit", build_commit()}};
 }
 
 nlohmann::json model_row(const ModelFile& file, const std::string& backend) {
   const trainers::Config& config = file.config;
   const std::string& method = file.model.method;
   const bool quantized = method != "float";
-  nlohmann::json row;
+  nlohmann::json row = machine_row();
   row["network"] = file.model.network;
   row["method"] = method;
   row["quantizer"] = quantizer_word(method, config);
   row["weight_bits"] = quantized ? config.quant.weight_bits : kFloatBits;
-  row["activation_bits"] = quantized ? config.quant.activation_bits : kFloatBits;
+  row["activation_bits"] = quant::computed_activation_bits(config.quant);
   row["first_last_bits"] = quantized ? config.quant.first_last_bits : kFloatBits;
   row["levels"] = coarsest_levels(file.model);
   row["profile"] =
       file.model.profile.empty() ? nlohmann::json(nullptr) : nlohmann::json(file.model.profile);
   row["backend"] = backend;
-  row["isa"] = to_word(effective_isa());
   row["forward"] = method == "qat" ? config.quant.forward : "float";
-  row["threads"] = threads();
   row["size_bytes"] = file.size_bytes;
   row["epochs"] = method.starts_with("ptq-") ? 0 : config.train.epochs;
   row["seed"] = config.seed;
-  row["commit"] = build_commit();
   row["config_hash"] = trainers::config_hash(config);
-  row["device"] = cpu_name();
-  for (const char* measured : {"batch", "top1", "latency_ms_p50", "latency_ms_p90",
-                               "peak_memory_bytes", "sqnr_db", "parity_identical"}) {
+  for (const char* measured :
+       {"batch", "top1", "latency_ms_p50", "latency_ms_p90", "peak_memory_bytes", "sqnr_db",
+        "parity_identical", "largest_difference"}) {
     row[measured] = nullptr;
   }
   return row;

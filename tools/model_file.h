@@ -25,9 +25,15 @@ ModelFile load_model_file(const std::filesystem::path& path);
 /// @throws ConfigError if --profile asks for another one than the model was exported for.
 void require_profile(const ModelFile& file, const std::string& profile);
 
-/// True if every convolution and linear layer computes with integers: then its logits have one
-/// right value, bit for bit.
-bool is_static(const integer::Model& model);
+/// True if every convolution and linear layer multiplies integers (modes static and dynamic): then
+/// its logits have one right value, bit for bit.
+bool multiplies_integers(const integer::Model& model);
+
+/// Width in a row of numbers that are not quantized.
+constexpr int kFloatBits = 32;
+
+/// What every row says of machine and program: isa, threads, device, commit.
+nlohmann::json machine_row();
 
 /// Everything of a row that needs no measurement; the rest is null. Bits are 32 for a float model.
 /// `epochs` of the run that ended in these weights, 0 for ptq. `levels`: number of codes that the

@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "bench_training.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/log.h"
@@ -15,6 +16,12 @@
 
 namespace bitloom::tools {
 namespace {
+
+std::vector<OptionSpec> with_options(std::vector<OptionSpec> options,
+                                     const std::vector<OptionSpec>& more) {
+  options.insert(options.end(), more.begin(), more.end());
+  return options;
+}
 
 std::vector<Command> make_commands() {
   const OptionSpec backend{"backend", "B", "what runs the model: onednn (default), reference"};
@@ -39,14 +46,16 @@ std::vector<Command> make_commands() {
        every,
        run_train},
       {"quantize",
-       "--checkpoint F --method ptq-static --out CKPT",
+       "--checkpoint F --method M --out CKPT",
        "quantize a float checkpoint after training",
-       "Calibrates on the validation split that the checkpoint's [data] names.\n"
+       "ptq-static calibrates activations on the validation split of the checkpoint's [data];\n"
+       "ptq-dynamic lets the model find their range in each image while it runs (always 8 bits);\n"
+       "ptq-weight-only stores weights in few bits and computes with reals.\n"
        "Example: bitloom quantize --checkpoint runs/float/checkpoint.h5 --method ptq-static\n"
        "           --quant.weight_bits=4 --out runs/ptq.h5\n",
        "",
        {{"checkpoint", "F", "a float checkpoint", true},
-        {"method", "M", "ptq-static", true},
+        {"method", "M", "ptq-static, ptq-dynamic or ptq-weight-only", true},
         {"out", "CKPT", "file to write", true}},
        {"", "data.path", "quant"},
        run_quantize},
@@ -67,7 +76,7 @@ std::vector<Command> make_commands() {
        "The data set is the one of the model's stored [data]; --data.path moves its folder.\n"
        "--parity compares every logit with the reference executor's, bit for bit; exit code 1 if "
        "a\n"
-       "static model differs.\n"
+       "model that multiplies integers differs. Of others it tells the largest difference.\n"
        "Example: bitloom eval --model runs/w4a4.model.h5 --backend onednn --parity\n",
        "",
        {{"model", "FILE", "exported model", true},
@@ -79,18 +88,24 @@ std::vector<Command> make_commands() {
        {"", "data"},
        run_eval},
       {"bench",
-       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N]",
-       "latency and memory of exported models, side by side",
+       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N], or --training --network N",
+       "latency and memory of exported models, side by side, or of a training step",
        "Several models run in turns, so that they are compared under the same conditions. Peak\n"
        "memory is measured above start-up, each model in a process of its own.\n"
-       "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n",
+       "--training times the step of `bitloom train` (forward, loss, backward, optimizer) on\n"
+       "synthetic images, and counts its heap allocations; keys of [quant] and [train] apply.\n"
+       "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n"
+       "         bitloom bench --training --network resnet20 --method qat --weight-bits 4\n"
+       "           --activation-bits 4 --batch 128 --json step.json\n",
        "",
-       {{"model", "FILE[,FILE]", "exported models", true},
-        backend,
-        {"batch", "N", "images in a run; default 1"},
-        {"runs", "N", "timed runs of each model; default 200"},
-        fallback},
-       {""},
+       with_options({{"model", "FILE[,FILE]", "exported models"},
+                     backend,
+                     {"batch", "N", "images in a run, default 1; in a training step, default 128"},
+                     {"runs", "N", "timed runs of each model; default 200"},
+                     fallback,
+                     {"training", "", "time a training step; the options below are for it"}},
+                    training_bench_options()),
+       {"", "train", "quant"},
        run_bench},
       {"compare",
        "--config F --out DIR [--reuse]",

@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "bench_training.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/io/hdf5_archive.h"
@@ -41,6 +42,31 @@ void save_logits(const std::filesystem::path& path, const Evaluation& evaluation
   io::save_archive(path, archive);
 }
 
+std::vector<std::string> model_files(const Arguments& arguments) {
+  if (!arguments.has("model")) {
+    throw ConfigError({"bitloom bench", "--model FILE, or --training --network N", "neither",
+                       "bitloom bench --help shows an example"});
+  }
+  std::vector<std::string> paths = split_files(arguments.options.at("model"));
+  if (paths.empty()) throw ConfigError({"--model", "at least one file", "none", ""});
+  return paths;
+}
+
+/// @throws ConfigError for what means nothing to exported models.
+void require_no_training_options(const Arguments& arguments) {
+  std::string found;
+  for (const OptionSpec& option : training_bench_options()) {
+    if (arguments.has(option.name)) found += cat(found.empty() ? "--" : ", --", option.name);
+  }
+  for (const std::string& override : arguments.overrides) {
+    const bool sectioned = override.find('.') < override.find('=');
+    if (sectioned) found += cat(found.empty() ? "--" : ", --", override);
+  }
+  if (found.empty()) return;
+  throw ConfigError({"bitloom bench", "--training beside them", found,
+                     "leave them out: they would change nothing in exported models"});
+}
+
 /// Peak memory of one model alone: the highest use of a process that loads, plans and runs it,
 /// above what the process used when it started.
 nlohmann::json peak_memory_in_child(const Arguments& arguments, const std::string& model) {
@@ -69,7 +95,7 @@ int run_eval(const Arguments& arguments) {
   prepare_machine(arguments);
   const EvaluateOptions options{.backend = backend_option(arguments),
                                 .batch = arguments.integer("batch", 1, kMostBatch, 100),
-                                .parity = arguments.has("parity") && is_static(file.model),
+                                .parity = arguments.has("parity"),
                                 .fallback_to_reference = fallback_option(arguments)};
   const Evaluation evaluation = evaluate(file.model, datasets::load_test_set(config.data), options);
   if (arguments.has("logits")) save_logits(arguments.value("logits"), evaluation);
@@ -78,15 +104,19 @@ int run_eval(const Arguments& arguments) {
   row["batch"] = options.batch;
   row["images"] = evaluation.images;
   row["top1"] = evaluation.top1;
-  if (evaluation.parity) row["parity_identical"] = *evaluation.parity;
+  // Sums of reals have no one right order, so their bits are not asked for.
+  const bool exact = multiplies_integers(file.model);
+  if (evaluation.parity && exact) row["parity_identical"] = *evaluation.parity;
+  if (evaluation.largest_difference) row["largest_difference"] = *evaluation.largest_difference;
   row["plan"] = plan_json(evaluation.plan);
   write_json_option(arguments, {row});
   say(arguments, plan_table(evaluation.plan));
   say(arguments, cat("top-1 ", fixed(evaluation.top1, 2), " % of ", evaluation.images,
                      " images on ", options.backend, "\n"));
   if (!arguments.has("parity")) return kExitDone;
-  if (!evaluation.parity) {
-    say(arguments, "parity: none; float sums have no single right bit pattern\n");
+  if (!exact) {
+    say(arguments, cat("largest difference: ", *evaluation.largest_difference,
+                       " from the reference's logits; sums of reals have no one right order\n"));
     return kExitDone;
   }
   say(arguments, cat("parity: ", fixed(100.0 * *evaluation.parity, 2),
@@ -95,12 +125,13 @@ int run_eval(const Arguments& arguments) {
 }
 
 int run_bench(const Arguments& arguments) {
+  if (arguments.has("training")) return run_training_bench(arguments);
+  require_no_training_options(arguments);
   prepare_machine(arguments);
   const std::string backend = backend_option(arguments);
   const std::int64_t batch = arguments.integer("batch", 1, kMostBatch, 1);
   const std::int64_t runs = arguments.integer("runs", 1, 1'000'000, 200);
-  const std::vector<std::string> paths = split_files(arguments.options.at("model"));
-  if (paths.empty()) throw ConfigError({"--model", "at least one file", "none", ""});
+  const std::vector<std::string> paths = model_files(arguments);
 
   std::vector<ModelFile> files;
   for (const std::string& path : paths) {

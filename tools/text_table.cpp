@@ -62,6 +62,13 @@ std::string fixed(double value, int decimals) {
   return text;
 }
 
+std::string scientific(double value) {
+  if (!std::isfinite(value) || value == 0.0) return fixed(value, 0);
+  char text[16];
+  std::snprintf(text, sizeof text, "%.1e", value);
+  return text;
+}
+
 std::string bytes_text(std::int64_t bytes) {
   constexpr std::array<const char*, 4> kUnits{"B", "KiB", "MiB", "GiB"};
   double value = static_cast<double>(bytes);

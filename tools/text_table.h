@@ -19,6 +19,8 @@ std::string format_table(const TextTable& table);
 
 /// "12.34"; "-" for NaN.
 std::string fixed(double value, int decimals);
+/// "4.8e-07"; "0" for zero, "-" for NaN.
+std::string scientific(double value);
 /// "412 B", "12.3 KiB", "1.5 MiB".
 std::string bytes_text(std::int64_t bytes);
 /// "0:07", "12:34", "1:02:03".

@@ -117,8 +117,10 @@ int run_train(const Arguments& arguments) {
 int run_quantize(const Arguments& arguments) {
   const std::string method = arguments.value("method");
   if (!method.starts_with("ptq-")) {
-    throw ConfigError({"--method", "a method of post-training quantization: ptq-static",
-                       cat("'", method, "'"), "train with --quant.method for qat"});
+    throw ConfigError(
+        {"--method",
+         "a method of post-training quantization: ptq-static, ptq-dynamic or ptq-weight-only",
+         cat("'", method, "'"), "train with --quant.method for qat"});
   }
   std::vector<std::string> overrides = arguments.overrides;
   overrides.push_back("quant.method=" + method);
@@ -130,11 +132,12 @@ int run_quantize(const Arguments& arguments) {
   prepare_machine(request.config.isa, request.config.threads);
   trainers::quantize(request);
   say(arguments, cat("wrote ", request.out.string(), "\n"));
-  write_json_option(arguments, {{{"checkpoint", request.out.string()},
-                                 {"method", method},
-                                 {"weight_bits", request.config.quant.weight_bits},
-                                 {"activation_bits", request.config.quant.activation_bits},
-                                 {"config_hash", trainers::config_hash(request.config)}}});
+  write_json_option(arguments,
+                    {{{"checkpoint", request.out.string()},
+                      {"method", method},
+                      {"weight_bits", request.config.quant.weight_bits},
+                      {"activation_bits", quant::computed_activation_bits(request.config.quant)},
+                      {"config_hash", trainers::config_hash(request.config)}}});
   return kExitDone;
 }
 

@@ -113,6 +113,17 @@ void apply(const std::vector<Setting>& settings, Config& config, Problems& probl
 
 /// Values that are right one by one and wrong together.
 void check_together(const Config& config, Problems& problems) {
+  const std::string& method = config.quant.method;
+  if (config.quant.asymmetric && method.starts_with("ptq-") &&
+      !quant::has_activation_grids(method)) {
+    problems.add({"quant.asymmetric", cat("false with quant.method = ", method), "true",
+                  method == "ptq-dynamic" ? "ranges that are found while a model runs are symmetric"
+                                          : "activations stay real"});
+  }
+  if (config.quant.power_of_two && method == "ptq-dynamic") {
+    problems.add({"quant.power_of_two", "false with quant.method = ptq-dynamic", "true",
+                  "scales that are found while a model runs are no powers of two"});
+  }
   if (config.quant.method == "ptq-static" &&
       config.quant.calibration_images > config.data.validation_images) {
     problems.add(

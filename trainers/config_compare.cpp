@@ -13,7 +13,7 @@ bool is_bits_word(std::string_view word) {
 }  // namespace
 
 void declare_compare(Keys& keys) {
-  const Words methods = {"float", "ptq-static", "qat"};
+  const Words methods = {"float", "ptq-static", "ptq-dynamic", "ptq-weight-only", "qat"};
   keys.push_back(word_list_key(
       "compare.methods", "what to compare", cat("distinct words of ", join(methods), ", by commas"),
       [methods](const std::string& word) {

@@ -23,7 +23,11 @@ void require_fits(const integer::Model& model, const integer::DeviceProfile& pro
                                 cat("train or quantize with profile = ", profile.name)});
   };
   for (const integer::Layer& layer : model.layers) {
-    if (layer.mode != integer::ComputeMode::kStatic || layer.weight.empty()) continue;
+    if (layer.weight.empty() || layer.mode == integer::ComputeMode::kFloat) continue;
+    if (profile.signed_as_u8 && layer.mode == integer::ComputeMode::kDynamic &&
+        layer.source_format.is_signed) {
+      refuse(layer.name, "signed codes");
+    }
     const integer::CodeRange widest = profile.widest_weights;
     if (layer.weight_range.qmin < widest.qmin || layer.weight_range.qmax > widest.qmax) {
       refuse(layer.name,
@@ -49,8 +53,8 @@ void export_model(const ExportRequest& request) {
   const train::Checkpoint checkpoint = train::load_checkpoint(request.checkpoint);
   const Config config = config_from_ini(checkpoint.config_text, request.checkpoint.string());
   integer::Model model = lowered(checkpoint, config);
-  if (!request.profile.empty() && request.profile != model.profile &&
-      checkpoint.method != "float") {
+  // A model without a profile holds reals, which every device runs.
+  if (!request.profile.empty() && request.profile != model.profile && !model.profile.empty()) {
     require_fits(model, integer::profile_named(request.profile));
     model.profile = request.profile;
   }
@@ -68,14 +72,16 @@ QuantizationMeasure measure_quantization(const std::filesystem::path& path, cons
   const integer::Model model = lowered(checkpoint, own);
   const Tensor exported = train::model_logits(model, {.batch = batch}, images);
   const layers::NetworkOptions options{.batch = batch, .training = false};
-  layers::Network simulation(checkpoint.graph, quant::quantized_layers(), checkpoint.parameters,
-                             options);
-  const Tensor simulated = train::network_logits(simulation, batch, normalization, images);
   layers::Network unquantized(quant::strip_fake_quant(checkpoint.graph), layers::float_layers(),
                               checkpoint.parameters, options);
   const Tensor real = train::network_logits(unquantized, batch, normalization, images);
-  return {.sqnr_db = train::sqnr_db(real, exported),
-          .simulation_agreement = train::agreement_share(simulated, exported)};
+  QuantizationMeasure measure{.sqnr_db = train::sqnr_db(real, exported)};
+  if (checkpoint.method == "ptq-dynamic") return measure;  // no node simulates its activations
+  layers::Network simulation(checkpoint.graph, quant::quantized_layers(), checkpoint.parameters,
+                             options);
+  measure.simulation_agreement = train::agreement_share(
+      train::network_logits(simulation, batch, normalization, images), exported);
+  return measure;
 }
 
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& path) {

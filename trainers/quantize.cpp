@@ -6,8 +6,9 @@
 namespace bitloom::trainers {
 
 void quantize(const QuantizeRequest& request) {
-  if (request.config.quant.method != "ptq-static") {
-    throw ConfigError(ErrorText{"quant.method", "ptq-static", request.config.quant.method,
+  if (!request.config.quant.method.starts_with("ptq-")) {
+    throw ConfigError(ErrorText{"quant.method", "ptq-static, ptq-dynamic or ptq-weight-only",
+                                request.config.quant.method,
                                 "quantization-aware training is `bitloom train`"});
   }
   train::Checkpoint checkpoint = train::load_checkpoint(request.checkpoint);
@@ -19,7 +20,9 @@ void quantize(const QuantizeRequest& request) {
   // The network and its data are the checkpoint's; how to quantize is the request's.
   Config config = config_from_ini(checkpoint.config_text, request.checkpoint.string());
   config.quant = request.config.quant;
-  config.profile = usable_profile(request.config.profile).name;
+  config.profile = request.config.quant.method == "ptq-weight-only"
+                       ? ""
+                       : usable_profile(request.config.profile).name;
   config.threads = request.config.threads;
   config.isa = request.config.isa;
   config.data.path = request.config.data.path;

@@ -23,16 +23,20 @@ void check_profile(const integer::Model& model, const Backend& backend) {
                          "; export with --profile=int8-reduced or run with --backend=reference"));
 }
 
+int activation_bits(const LayerContext& context) {
+  if (context.layer.mode == integer::ComputeMode::kDynamic) return context.layer.source_format.bits;
+  return context.input(0).dtype == DType::kF32 ? 32 : context.input(0).format.bits;
+}
+
 PlanRow row_of(const LayerContext& context) {
-  return {
-      .layer = context.layer.name,
-      .op = std::string(integer::to_word(context.layer.op)),
-      .mode = std::string(integer::to_word(context.layer.mode)),
-      .weight_bits = context.layer.weight_bits,
-      .activation_bits = context.input(0).dtype == DType::kF32 ? 32 : context.input(0).format.bits,
-      .implementation = "",
-      .isa = std::string(to_word(context.isa)),
-      .declined = ""};
+  return {.layer = context.layer.name,
+          .op = std::string(integer::to_word(context.layer.op)),
+          .mode = std::string(integer::to_word(context.layer.mode)),
+          .weight_bits = context.layer.weight_bits,
+          .activation_bits = activation_bits(context),
+          .implementation = "",
+          .isa = std::string(to_word(context.isa)),
+          .declined = ""};
 }
 
 /// Which memory each tensor lies in, and when that memory must hold.

@@ -6,11 +6,13 @@
 #include <set>
 #include <vector>
 
+#include "bitloom/integer/profile.h"
 #include "bitloom/integer/requantize.h"
 #include "bitloom/kernels/f32_conv2d.h"
+#include "bitloom/kernels/f32_pool.h"
 #include "bitloom/kernels/fake_quant.h"
+#include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
-#include "chain.h"
 #include "sign.h"
 
 namespace bitloom::deploy {
@@ -24,6 +26,7 @@ using integer::TensorInfo;
 using layers::Graph;
 using layers::Node;
 using layers::ParameterStore;
+using quant::Chain;
 
 // slope and offset of each output channel, from batch norm and bias.
 std::vector<integer::ChannelAffine> channel_affines(const Chain& chain, const ParameterStore& store,
@@ -60,32 +63,37 @@ class Lowering {
     model_.config_text = options_.config_text;
     model_.graph_text = graph_.to_text();
     for (const auto& [name, parameter] : store_.all()) require_finite(name, parameter.value);
+    for (Chain& chain : quant::chains_of(graph_)) {
+      for (const Node* node : chain.nodes) inside_.insert(node->name);
+      const std::string end = chain.end->name;
+      chains_.emplace(end, std::move(chain));
+    }
     for (const Node& node : graph_.nodes()) visit(node);
+    flatten_logits();
     integer::validate(model_);
     return std::move(model_);
   }
 
  private:
   void visit(const Node& node) {
-    if (node.op == "input") {
-      add_input(node);
-    } else if (node.op == "parameter") {
+    if (const auto it = chains_.find(node.name); it != chains_.end()) {
+      emit(it->second);
+    } else if (inside_.contains(node.name) || index_of_.contains(node.name) ||
+               node.op == "parameter" || is_weight_quantizer(node)) {
       return;  // read where a layer needs it
-    } else if (node.op == "conv2d" || node.op == "linear") {
-      start(node);
-    } else if (node.op == "max_pool" || node.op == "global_avg_pool") {
+    } else if (node.op == "input") {
+      add_input(node);
+    } else if (node.op == "max_pool" || quant::is_average(node)) {
       add_pool(node);
-    } else if (node.op == "flatten") {
+    } else if (node.op == "concat") {
+      add_concat(node);
+    } else if (node.op == "flatten" || node.op == "dropout") {
       index_of_[node.name] = index_of_.at(node.inputs[0]);  // the same memory
-    } else if (node.op == "add" && !inside_.contains(node.name)) {
-      start(node);
-    } else if (!inside_.contains(node.name) && !index_of_.contains(node.name) &&
-               !is_weight_quantizer(node)) {
+    } else {
       throw ConfigError(ErrorText{node.name, "a node that an exported layer can hold",
                                   cat(node.op, " of ", node.inputs[0]),
                                   "put it behind a convolution that nothing else reads"});
     }
-    if (const auto it = chains_.find(node.name); it != chains_.end()) emit(it->second);
   }
 
   bool is_weight_quantizer(const Node& node) const {
@@ -149,45 +157,81 @@ class Lowering {
   }
 
   void add_pool(const Node& node) {
-    const int source = index_of_.at(node.inputs[0]);
-    TensorInfo tensor = model_.tensors[static_cast<std::size_t>(source)];
+    TensorInfo tensor = model_.tensors[static_cast<std::size_t>(index_of_.at(node.inputs[0]))];
     Layer layer;
     layer.name = node.name;
-    layer.inputs = {source};
-    layer.mode = tensor.dtype == DType::kF32 ? ComputeMode::kFloat : ComputeMode::kStatic;
+    layer.inputs = {index_of_.at(node.inputs[0])};
+    layer.mode = mode_without_weights(tensor);
     tensor.name = node.name;
-    if (node.op == "max_pool") {
-      layer.op = LayerOp::kMaxPool;
+    if (node.op == "global_avg_pool") {
+      layer.op = LayerOp::kGlobalAvgPool;
+      tensor.shape = Shape{1, tensor.shape.c(), 1, 1};
+    } else {
+      layer.op = node.op == "max_pool" ? LayerOp::kMaxPool : LayerOp::kAvgPool;
       const std::int64_t kernel = node.integer("kernel", 2);
       layer.window = {.kernel_h = kernel,
                       .kernel_w = kernel,
                       .stride = node.integer("stride", kernel),
                       .pad = node.integer("pad", 0)};
-      const auto size = [&](std::int64_t in) {
-        return (in + 2 * layer.window.pad - kernel) / layer.window.stride + 1;
-      };
-      tensor.shape = Shape{1, tensor.shape.c(), size(tensor.shape.h()), size(tensor.shape.w())};
-    } else {
-      layer.op = LayerOp::kGlobalAvgPool;
-      tensor.shape = Shape{1, tensor.shape.c(), 1, 1};
-      const Node* quantizer = quantizer_behind(node.name);
-      if (layer.mode == ComputeMode::kStatic && quantizer == nullptr) {
-        throw ConfigError(ErrorText{node.name, "a fake_quant node behind a quantized average",
-                                    "none", "insert one with share= its source's"});
-      }
-      if (quantizer != nullptr)
-        index_of_[quantizer->name] = static_cast<int>(model_.tensors.size());
+      tensor.shape = kernels::pool_output(node.name, tensor.shape, layer.window);
     }
+    if (quant::is_average(node)) round_in_average(node, tensor);
     layer.output = add_tensor(std::move(tensor), node.name);
     model_.layers.push_back(std::move(layer));
   }
 
-  void start(const Node& head) {
-    Chain chain = chain_from(graph_, head);
-    for (const Node* node : {chain.batch_norm, chain.add, chain.relu, chain.fake_quant}) {
-      if (node != nullptr) inside_.insert(node->name);
+  // The fake_quant node behind an average of codes is the average's own rounding.
+  void round_in_average(const Node& node, const TensorInfo& tensor) {
+    if (tensor.dtype == DType::kF32) return;
+    const Node* quantizer = quantizer_behind(node.name);
+    if (quantizer == nullptr) {
+      throw ConfigError(ErrorText{node.name, "a fake_quant node behind a quantized average", "none",
+                                  "insert one with share= its source's"});
     }
-    chains_[chain.end->name] = chain;
+    require_grid(*quantizer, describe(node.name, tensor.shape, quantizer), tensor);
+    index_of_[quantizer->name] = static_cast<int>(model_.tensors.size());
+  }
+
+  static void require_grid(const Node& node, const TensorInfo& found, const TensorInfo& wanted) {
+    if (found.dtype == wanted.dtype && found.format == wanted.format &&
+        found.scale == wanted.scale) {
+      return;
+    }
+    throw ConfigError(ErrorText{node.name, cat("the grid of ", wanted.name),
+                                "another scale, range or zero point",
+                                "let its fake_quant node share the other's (share=NODE)"});
+  }
+
+  void add_concat(const Node& node) {
+    Layer layer;
+    layer.name = node.name;
+    layer.op = LayerOp::kConcat;
+    const TensorInfo first = model_.tensors[static_cast<std::size_t>(index_of_.at(node.inputs[0]))];
+    std::int64_t channels = 0;
+    for (const std::string& name : node.inputs) {
+      layer.inputs.push_back(index_of_.at(name));
+      const TensorInfo& input = model_.tensors[static_cast<std::size_t>(layer.inputs.back())];
+      if (first.dtype != DType::kF32 || input.dtype != DType::kF32)
+        require_grid(node, input, first);
+      channels += input.shape.c();
+    }
+    layer.mode = mode_without_weights(first);
+    TensorInfo tensor = first;
+    tensor.name = node.name;
+    tensor.shape = Shape{1, channels, first.shape.h(), first.shape.w()};
+    layer.output = add_tensor(std::move(tensor), node.name);
+    model_.layers.push_back(std::move(layer));
+  }
+
+  static ComputeMode mode_without_weights(const TensorInfo& source) {
+    return source.dtype == DType::kF32 ? ComputeMode::kFloat : ComputeMode::kStatic;
+  }
+
+  // Logits of a global average are [1, classes] too.
+  void flatten_logits() {
+    if (model_.tensors.empty() || model_.layers.empty()) return;
+    TensorInfo& logits = model_.tensors.back();
+    if (model_.layers.back().op == LayerOp::kGlobalAvgPool) logits.shape = {1, logits.shape.c()};
   }
 
   Shape output_shape(const Chain& chain, const Shape& source, const Shape& weight) const {
@@ -210,7 +254,7 @@ class Lowering {
     Layer layer;
     layer.name = chain.head->name;
     layer.op = chain.head->op == "linear" ? LayerOp::kLinear : LayerOp::kConv2d;
-    if (chain.relu != nullptr) layer.clip = integer::kRelu;
+    layer.clip = chain.bounds();
     layer.inputs = {index_of_.at(chain.head->inputs[0])};
     if (chain.add != nullptr) layer.inputs.push_back(index_of_.at(chain.add->inputs[1]));
     const TensorInfo source = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
@@ -331,7 +375,7 @@ class Lowering {
     Layer layer;
     layer.name = chain.head->name;
     layer.op = LayerOp::kAdd;
-    if (chain.relu != nullptr) layer.clip = integer::kRelu;
+    layer.clip = chain.bounds();
     layer.inputs = {index_of_.at(chain.head->inputs[0]), index_of_.at(chain.head->inputs[1])};
     const TensorInfo& branch = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
     const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];

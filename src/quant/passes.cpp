@@ -5,7 +5,9 @@
 #include <set>
 
 #include "bitloom/core/error.h"
+#include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
+#include "subgraph.h"
 
 namespace bitloom::quant {
 namespace {
@@ -15,53 +17,54 @@ using layers::Node;
 
 const std::string kStatic = "static";
 
-bool is_product(const Node& node) { return node.op == "conv2d" || node.op == "linear"; }
-
-bool passes_codes_on(const Node& node) {
-  return node.op == "max_pool" || node.op == "flatten" || node.op == "global_avg_pool";
+// Nodes that hand on values of their input's grid.
+bool keeps_grid(const Node& node) {
+  return node.op == "max_pool" || node.op == "flatten" || node.op == "dropout" ||
+         node.op == "concat" || is_average(node);
 }
 
-// The single reader of a node, or nullptr.
-const Node* only_reader(const Graph& graph, const Node& node) {
-  const std::vector<std::string> readers = graph.readers(node.name);
-  return readers.size() == 1 ? graph.find(readers[0]) : nullptr;
-}
-
-bool starts_chain(const Graph& graph, const Node& node);
-
-// True where `node` is fused into the layer that ends at its only reader.
-bool is_inside_chain(const Graph& graph, const Node& node) {
-  const Node* reader = only_reader(graph, node);
-  if (reader == nullptr) return false;
-  if (node.op == "conv2d" || node.op == "linear") {
-    if (reader->op == "batch_norm") return true;
-  }
-  if (is_product(node) || node.op == "batch_norm") {
-    if (reader->op == "relu") return true;
-    return reader->op == "add" && reader->inputs[0] == node.name && starts_chain(graph, node);
-  }
-  return node.op == "add" && reader->op == "relu";
-}
-
-// True where the reals of `node` come straight from a product (and its batch norm).
-bool starts_chain(const Graph& graph, const Node& node) {
-  if (is_product(node)) return true;
-  if (node.op != "batch_norm") return false;
-  const Node* source = graph.find(node.inputs[0]);
-  return source != nullptr && is_product(*source) && only_reader(graph, *source) == &node;
-}
-
-bool ends_chain(const Graph& graph, const Node& node) {
-  const bool computes =
-      is_product(node) || node.op == "batch_norm" || node.op == "add" || node.op == "relu";
-  return computes && !is_inside_chain(graph, node);
-}
-
-// The node whose grid a value has: follows pools and flatten back.
+// The node whose grid a value has: pools, flatten, dropout and concat (by its first input) have
+// that of what they read.
 const Node* grid_source(const Graph& graph, const Node* node) {
-  while (passes_codes_on(*node)) node = graph.find(node->inputs[0]);
+  while (keeps_grid(*node)) node = graph.find(node->inputs[0]);
   return node;
 }
+
+// Grids that are one because a concat joins their values; each is named by its earliest source.
+class GridGroups {
+ public:
+  explicit GridGroups(const Graph& graph) : graph_(graph) {
+    for (const Node& node : graph.nodes()) {
+      if (node.op != "concat") continue;
+      for (const std::string& input : node.inputs) join(node.inputs[0], input);
+    }
+  }
+
+  // Earliest source of the grid that the value `name` has.
+  std::string owner(const std::string& name) const {
+    std::string source = grid_source(graph_, graph_.find(name))->name;
+    for (auto it = joined_to_.find(source); it != joined_to_.end(); it = joined_to_.find(source)) {
+      source = it->second;
+    }
+    return source;
+  }
+
+ private:
+  void join(const std::string& a, const std::string& b) {
+    const std::string first = owner(a);
+    const std::string second = owner(b);
+    if (first == second) return;
+    const bool in_order = position(first) < position(second);
+    joined_to_[in_order ? second : first] = in_order ? first : second;
+  }
+
+  std::ptrdiff_t position(const std::string& name) const {
+    return graph_.find(name) - graph_.nodes().data();
+  }
+
+  const Graph& graph_;
+  std::map<std::string, std::string> joined_to_;
+};
 
 class Inserter {
  public:
@@ -71,8 +74,10 @@ class Inserter {
         options_(options),
         profile_(profile),
         input_is_signed_(input_is_signed),
-        quantizer_(options.method == "qat" ? options.quantizer : kStatic) {
+        quantizer_(options.method == "qat" ? options.quantizer : kStatic),
+        groups_(graph) {
     choose_ends();
+    choose_activations();
   }
 
   Graph run() {
@@ -104,9 +109,30 @@ class Inserter {
       throw ConfigError("the graph has no conv2d or linear node; nothing to quantize");
     }
     if (options_.first_last_bits == 0) return;
-    wide_ = {first->inputs[1], last->inputs[1],
-             grid_source(graph_, graph_.find(first->inputs[0]))->name,
-             grid_source(graph_, graph_.find(last->inputs[0]))->name};
+    wide_ = {first->inputs[1], last->inputs[1], groups_.owner(first->inputs[0]),
+             groups_.owner(last->inputs[0])};
+  }
+
+  // The network's input and the end of every chain, where another layer computes with its values.
+  void choose_activations() {
+    const auto choose = [&](const Node& node, bool carries_sign) {
+      bool& group_carries = carries_sign_[groups_.owner(node.name)];
+      group_carries = group_carries || carries_sign;
+      if (feeds_a_layer(node)) activations_.insert(node.name);
+    };
+    for (const Node& node : graph_.nodes()) {
+      if (node.op == "input") choose(node, input_is_signed_);
+    }
+    for (const Chain& chain : chains_of(graph_)) choose(*chain.end, chain.bounds().low < 0.0F);
+  }
+
+  // False for the logits, and for values that reach them through pools alone: they stay real.
+  bool feeds_a_layer(const Node& node) const {
+    for (const std::string& name : graph_.readers(node.name)) {
+      const Node& reader = *graph_.find(name);
+      if (!keeps_grid(reader) || feeds_a_layer(reader)) return true;
+    }
+    return false;
   }
 
   int bits_of(const std::string& name, int usual) const {
@@ -118,22 +144,30 @@ class Inserter {
       if (feeds_weight(node)) add_weight(node);
       return;
     }
-    if (node.name == graph_.output().name || !has_activation_grids(options_.method)) return;
-    if (node.op == "global_avg_pool") {
-      const Node* source = grid_source(graph_, graph_.find(node.inputs[0]));
-      const auto shared = renamed_.find(source->name);
-      if (shared == renamed_.end()) return;
-      Node quantizer = *out_.find(shared->second);
-      quantizer.name = cat(node.name, ".q");
-      quantizer.inputs = {node.name};
-      quantizer.set("share", shared->second);
-      append(node.name, std::move(quantizer));
-      return;
+    if (!has_activation_grids(options_.method)) return;
+    if (is_average(node) && feeds_a_layer(node)) {
+      add_shared(node, false);
+    } else if (activations_.contains(node.name)) {
+      const std::string owner = groups_.owner(node.name);
+      if (owner == node.name) {
+        add_activation(node, carries_sign_.at(owner));
+      } else {
+        add_shared(node, true);
+      }
     }
-    const bool is_input = node.op == "input";
-    if (is_input || ends_chain(graph_, node)) {
-      add_activation(node, is_input ? input_is_signed_ : node.op != "relu");
-    }
+  }
+
+  // A node on the grid of the value's owner; nothing where the owner stays real. `joined`: values
+  // of its own that the grid must hold as well, other than averages of what it holds.
+  void add_shared(const Node& node, bool joined) {
+    const auto shared = renamed_.find(groups_.owner(node.name));
+    if (shared == renamed_.end()) return;
+    Node quantizer = *out_.find(shared->second);
+    quantizer.name = cat(node.name, ".q");
+    quantizer.inputs = {node.name};
+    quantizer.set("share", shared->second);
+    if (joined) quantizer.set("joined", "1");
+    append(node.name, std::move(quantizer));
   }
 
   bool feeds_weight(const Node& node) const {
@@ -159,7 +193,7 @@ class Inserter {
   }
 
   void add_activation(const Node& node, bool carries_sign) {
-    const int bits = bits_of(node.name, options_.activation_bits);
+    const int bits = bits_of(node.name, options_.activation_bits);  // the owner of its grid
     integer::AffineFormat format = profile_.activations(bits, carries_sign);
     Node quantizer{
         .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
@@ -213,7 +247,10 @@ class Inserter {
   const integer::DeviceProfile& profile_;
   bool input_is_signed_;
   std::string quantizer_;
-  std::set<std::string> wide_;
+  GridGroups groups_;
+  std::set<std::string> wide_;                  // weights, and owners of grids, of the end layers
+  std::set<std::string> activations_;           // float nodes whose values become codes
+  std::map<std::string, bool> carries_sign_;    // owner of a grid > some of its values are negative
   std::map<std::string, std::string> renamed_;  // float node > its fake_quant node
   Graph out_;
 };
@@ -223,29 +260,39 @@ class CodeEdges {
  public:
   explicit CodeEdges(const Graph& graph) : graph_(graph) {
     for (const Node& node : graph.nodes()) {
-      if (is_fake_quant(node) && !node.has("share")) roots_.insert(node.name);
+      if (is_fake_quant(node) && !rounds_again(node)) roots_.insert(node.name);
     }
     spread();
     while (drop_one()) spread();
   }
 
-  bool carries(const std::string& name) const { return carries_.contains(name); }
+  bool carries(const std::string& name) const { return grids_.contains(name); }
+
+  // The fake_quant node behind an average of codes is a no-op: codes were rounded there.
+  bool rounds_again(const Node& node) const {
+    return is_fake_quant(node) && node.has("share") && is_average(*graph_.find(node.inputs[0]));
+  }
 
  private:
   void spread() {
-    carries_.clear();
+    grids_.clear();
     for (const Node& node : graph_.nodes()) {
-      const bool root = roots_.contains(node.name);
-      const bool passed =
-          (passes_codes_on(node) || is_shared_average(node)) && carries_.contains(node.inputs[0]);
-      if (root || passed) carries_.insert(node.name);
+      if (roots_.contains(node.name)) {
+        grids_[node.name] = scale_name(node);
+      } else if ((keeps_grid(node) && has_one_grid(node)) ||
+                 (rounds_again(node) && carries(node.inputs[0]))) {
+        // dropout widens the grid while it trains.
+        grids_[node.name] = node.op == "dropout" ? node.name : grids_.at(node.inputs[0]);
+      }
     }
   }
 
-  // The fake_quant node behind an average pool of codes is a no-op: codes were rounded there.
-  bool is_shared_average(const Node& node) const {
-    return is_fake_quant(node) && node.has("share") &&
-           graph_.find(node.inputs[0])->op == "global_avg_pool";
+  // True where every input is codes of one grid.
+  bool has_one_grid(const Node& node) const {
+    return std::all_of(node.inputs.begin(), node.inputs.end(), [&](const std::string& input) {
+      return carries(input) && carries(node.inputs[0]) &&
+             grids_.at(input) == grids_.at(node.inputs[0]);
+    });
   }
 
   bool understands(const Node& reader, const std::string& value) const {
@@ -253,11 +300,11 @@ class CodeEdges {
       return carries(reader.inputs[0]) && carries(reader.inputs[1]);
     }
     if (reader.op == "add") return reader.inputs[1] == value && !carries(reader.inputs[0]);
-    if (reader.op == "global_avg_pool") {
+    if (is_average(reader)) {
       const Node* next = only_reader(graph_, reader);
-      return next != nullptr && is_shared_average(*next);
+      return next != nullptr && rounds_again(*next);
     }
-    return passes_codes_on(reader) || is_shared_average(reader);
+    return (keeps_grid(reader) && has_one_grid(reader)) || rounds_again(reader);
   }
 
   // Removes the root of the first value that a reader cannot take as codes.
@@ -280,7 +327,7 @@ class CodeEdges {
 
   const Graph& graph_;
   std::set<std::string> roots_;
-  std::set<std::string> carries_;
+  std::map<std::string, std::string> grids_;  // value that carries codes > its scale
 };
 
 }  // namespace
@@ -304,6 +351,7 @@ Graph strip_fake_quant(const Graph& graph) {
     }
     Node copy = node;
     for (std::string& input : copy.inputs) input = source(input);
+    std::erase_if(copy.attributes, [](const auto& pair) { return pair.first == "frozen"; });
     out.add(std::move(copy));
   }
   return out;
@@ -319,7 +367,7 @@ Graph use_integer_forward(const Graph& graph) {
       if (const auto it = renamed.find(input); it != renamed.end()) input = it->second;
     }
     const bool carries = codes.carries(node.name);
-    if (is_fake_quant(node) && carries && node.has("share")) {
+    if (carries && codes.rounds_again(node)) {
       renamed[node.name] = copy.inputs[0];
       continue;
     }

@@ -48,14 +48,18 @@ long allocations_of_a_run(const char* backend, integer::ComputeMode mode) {
 TEST(SessionAllocation, ReferenceRunsAllocateNothing) {
   EXPECT_EQ(allocations_of_a_run("reference", integer::ComputeMode::kStatic), 0);
   EXPECT_EQ(allocations_of_a_run("reference", integer::ComputeMode::kFloat), 0);
+  EXPECT_EQ(allocations_of_a_run("reference", integer::ComputeMode::kDynamic), 0);
 }
 
 // oneDNN makes small tables of arguments inside its own library, 14 allocations for each of the
 // nine primitives here; none is ours and none grows.
 TEST(SessionAllocation, OnednnRunsAllocateTheSameSmallNumberEachTime) {
-  const long first = allocations_of_a_run("onednn", integer::ComputeMode::kStatic);
-  EXPECT_EQ(allocations_of_a_run("onednn", integer::ComputeMode::kStatic), first);
-  EXPECT_LE(first, 5 * 9 * 32);
+  for (const integer::ComputeMode mode :
+       {integer::ComputeMode::kStatic, integer::ComputeMode::kDynamic}) {
+    const long first = allocations_of_a_run("onednn", mode);
+    EXPECT_EQ(allocations_of_a_run("onednn", mode), first);
+    EXPECT_LE(first, 5 * 9 * 32);
+  }
 }
 
 }  // namespace

@@ -11,6 +11,10 @@
 #include "backends/hand_models.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/integer/dynamic.h"
+#include "bitloom/integer/reference.h"
+#include "bitloom/kernels/fake_quant.h"
+#include "bitloom/kernels/int8_product.h"
 #include "support/error_matchers.h"
 #include "support/isa_children.h"
 
@@ -30,11 +34,16 @@ std::vector<std::string> exact_profiles() {
   return names;
 }
 
-std::vector<Model> static_models() {
+/// The modes that multiply integers: every bit has one right value.
+constexpr ComputeMode kExactModes[] = {ComputeMode::kStatic, ComputeMode::kDynamic};
+
+std::vector<Model> exact_models() {
   std::vector<Model> models;
   for (const std::string& profile : exact_profiles()) {
-    models.push_back(integer::small_residual_model(profile, ComputeMode::kStatic));
-    models.push_back(integer::small_lenet_model(profile, ComputeMode::kStatic));
+    for (const ComputeMode mode : kExactModes) {
+      models.push_back(integer::small_residual_model(profile, mode));
+      models.push_back(integer::small_lenet_model(profile, mode));
+    }
   }
   return models;
 }
@@ -67,7 +76,7 @@ int distinct_values(ConstTensorView tensor) {
 
 TEST(Session, OnednnEqualsReferenceInEveryTensor) {
   int compared = 0;
-  for (const Model& model : static_models()) {
+  for (const Model& model : exact_models()) {
     for (const std::int64_t batch : {1, 3}) {
       const Tensor images = images_for(model, batch);
       Session onednn(model, {.backend = "onednn", .batch = batch, .keep_all_tensors = true});
@@ -84,12 +93,12 @@ TEST(Session, OnednnEqualsReferenceInEveryTensor) {
     }
   }
   std::cout << "compared " << compared << " tensors\n";
-  EXPECT_GE(compared, 36);
+  EXPECT_GE(compared, 72);
 }
 
 TEST(Session, SharedMemoryGivesTheSameLogits) {
   int compared = 0;
-  for (const Model& model : static_models()) {
+  for (const Model& model : exact_models()) {
     for (const char* backend : {"onednn", "reference"}) {
       const Tensor images = images_for(model, 3);
       Session shared(model, {.backend = backend, .batch = 3});
@@ -102,39 +111,89 @@ TEST(Session, SharedMemoryGivesTheSameLogits) {
       ++compared;
     }
   }
-  EXPECT_GE(compared, 4);
+  EXPECT_GE(compared, 8);
 }
 
 TEST(Session, FewerImagesThanTheBatchAndOtherBatchesAgree) {
-  const Model model = integer::small_residual_model("int8-reduced", ComputeMode::kStatic);
-  const Tensor images = images_for(model, 5);
-  Session five(model, {.batch = 5});
-  Session eight(model, {.batch = 8});
-  Session one(model, {.batch = 1});
-  const Tensor expected = run(five, model, images);
-  EXPECT_TRUE(same_bytes(run(eight, model, images), expected));
-  for (std::int64_t i = 0; i < 5; ++i) {
-    Tensor image(DType::kU8, images.shape().with_batch(1));
-    std::memcpy(image.raw(), images.data<std::uint8_t>() + i * image.elements(), image.bytes());
-    const Tensor row = run(one, model, image);
-    EXPECT_EQ(std::memcmp(row.raw(), expected.data<float>() + i * 10, row.bytes()), 0) << i;
+  for (const ComputeMode mode : kExactModes) {
+    const Model model = integer::small_residual_model("int8-reduced", mode);
+    const Tensor images = images_for(model, 5);
+    Session five(model, {.batch = 5});
+    Session eight(model, {.batch = 8});
+    Session one(model, {.batch = 1});
+    const Tensor expected = run(five, model, images);
+    EXPECT_TRUE(same_bytes(run(eight, model, images), expected));
+    for (std::int64_t i = 0; i < 5; ++i) {
+      Tensor image(DType::kU8, images.shape().with_batch(1));
+      std::memcpy(image.raw(), images.data<std::uint8_t>() + i * image.elements(), image.bytes());
+      const Tensor row = run(one, model, image);
+      EXPECT_EQ(std::memcmp(row.raw(), expected.data<float>() + i * 10, row.bytes()), 0) << i;
+    }
   }
 }
 
 TEST(Session, IsTheSameForOneAndTwoThreads) {
   const int before = threads();
-  const Model model = integer::small_residual_model("int8-reduced", ComputeMode::kStatic);
-  const Tensor images = images_for(model, 3);
-  for (const char* backend : {"onednn", "reference"}) {
-    Tensor found[2];
-    for (const int count : {1, 2}) {
-      set_threads(count);
-      Session session(model, {.backend = backend, .batch = 3});
-      found[count - 1] = run(session, model, images);
+  for (const ComputeMode mode : kExactModes) {
+    const Model model = integer::small_residual_model("int8-reduced", mode);
+    const Tensor images = images_for(model, 3);
+    for (const char* backend : {"onednn", "reference"}) {
+      Tensor found[2];
+      for (const int count : {1, 2}) {
+        set_threads(count);
+        Session session(model, {.backend = backend, .batch = 3});
+        found[count - 1] = run(session, model, images);
+      }
+      EXPECT_TRUE(same_bytes(found[0], found[1])) << backend;
     }
-    EXPECT_TRUE(same_bytes(found[0], found[1])) << backend;
   }
   set_threads(before);
+}
+
+/// Sums of a dynamic layer by the kernels that the oneDNN backend puts together.
+Tensor kernel_sums(const integer::Layer& layer, ConstTensorView source, const Shape& output) {
+  const integer::AffineFormat& format = layer.source_format;
+  const std::int64_t images = source.shape().n();
+  const std::int64_t size = source.elements() / images;
+  std::vector<kernels::MinMax> ranges(static_cast<std::size_t>(images));
+  kernels::min_max_rows(source.data<float>(), images, size, ranges.data());
+  std::vector<float> scales;
+  for (const kernels::MinMax& range : ranges) {
+    scales.push_back(integer::dynamic_scale(std::max(-range.min, range.max), format));
+  }
+  Tensor codes(format.is_signed ? DType::kS8 : DType::kU8, source.shape());
+  kernels::quantize(source.data<float>(), {images, size, scales.data(), true, format}, codes.raw());
+  kernels::Int8Product product({.source = source.shape(),
+                                .source_dtype = codes.dtype(),
+                                .source_zero_point = format.zero_point != 0,
+                                .weight = layer.weight.shape(),
+                                .window = layer.window,
+                                .destination_dtype = DType::kS32,
+                                .bias = false});
+  product.set_weights(layer.weight);
+  if (format.zero_point != 0) product.set_source_zero_point(format.zero_point);
+  Tensor acc(DType::kS32, output);
+  product.run(codes, {}, acc);
+  return acc;
+}
+
+TEST(Session, DynamicAccumulatorsEqualTheReferences) {
+  int compared = 0;
+  for (const Model& model : exact_models()) {
+    Session session(model, {.backend = "reference", .batch = 3, .keep_all_tensors = true});
+    run(session, model, images_for(model, 3));
+    for (const integer::Layer& layer : model.layers) {
+      if (layer.mode != ComputeMode::kDynamic) continue;
+      const ConstTensorView source = session.tensor(layer.inputs[0]);
+      const Shape output = session.tensor(layer.output).shape();
+      Tensor expected(DType::kS32, output);
+      integer::accumulate(model, layer, source, expected);
+      EXPECT_TRUE(same_bytes(kernel_sums(layer, source, output), expected)) << layer.name;
+      EXPECT_GT(distinct_values(expected), 8) << layer.name;
+      ++compared;
+    }
+  }
+  EXPECT_GE(compared, 12);
 }
 
 // f32 sums of oneDNN run in another order: 1e-5 of the largest logit covers 300 products a layer.
@@ -176,6 +235,23 @@ TEST(Session, PlanNamesWhatRunsAndWhyOthersDeclined) {
     EXPECT_NE(row.implementation, "");
     EXPECT_NE(row.implementation, "reference");
   }
+}
+
+TEST(Session, PlanSaysThatDynamicLayersComputeWithEightBits) {
+  const Model model = integer::small_lenet_model("int8-reduced", ComputeMode::kDynamic);
+  for (const char* backend : {"onednn", "reference"}) {
+    const Session session(model, {.backend = backend});
+    EXPECT_EQ(session.plan()[0].mode, "dynamic");
+    EXPECT_EQ(session.plan()[0].activation_bits, 8);
+    EXPECT_EQ(session.plan()[0].weight_bits, 7);
+    EXPECT_EQ(session.plan()[1].mode, "float");  // a pool
+    EXPECT_EQ(session.plan()[1].activation_bits, 32);
+  }
+  const Model real = integer::small_lenet_model("int8", ComputeMode::kWeightOnly);
+  const Session session(real, {.backend = "onednn"});
+  EXPECT_EQ(session.plan()[0].mode, "weight-only");
+  EXPECT_EQ(session.plan()[0].activation_bits, 32);
+  EXPECT_EQ(session.plan()[0].weight_bits, 8);
 }
 
 TEST(Session, BackendsThatCannotRunSayWhyLayerByLayer) {

@@ -79,6 +79,7 @@ inline const Words& row_keys() {
                              "peak_memory_bytes",
                              "sqnr_db",
                              "parity_identical",
+                             "largest_difference",
                              "seed",
                              "commit",
                              "config_hash",

@@ -157,6 +157,33 @@ TEST(FakeQuantKernels, MatchTheirReferenceOnEveryTarget) {
   EXPECT_EQ(checked, cases().size() * static_cast<std::size_t>(targets));
 }
 
+TEST(FakeQuantKernels, MinMaxOfRowsMatchesItsReference) {
+  std::size_t checked = 0;
+  for_each_target([&] {
+    for (const std::int64_t rows : {1, 2, 7}) {
+      for (const std::int64_t cols : {1, 63, 64, 65, 20001}) {
+        std::vector<float> x = values(rows * cols, 0.01F, 5);
+        for (float& value : x) value = std::isfinite(value) ? value : -1.0F;
+        if (rows == 7) x[static_cast<std::size_t>(3 * cols + cols / 2)] = kInfinity;
+        std::vector<MinMax> found(static_cast<std::size_t>(rows)), expected(found.size());
+        min_max_rows(x.data(), rows, cols, found.data());
+        reference::min_max_rows(x.data(), rows, cols, expected.data());
+        for (std::size_t row = 0; row < found.size(); ++row) {
+          if (rows == 7 && row == 3) {
+            EXPECT_TRUE(std::isnan(found[row].min) && std::isnan(found[row].max));
+            EXPECT_TRUE(std::isnan(expected[row].min));
+          } else {
+            EXPECT_EQ(found[row].min, expected[row].min) << rows << "x" << cols;
+            EXPECT_EQ(found[row].max, expected[row].max) << rows << "x" << cols;
+          }
+          ++checked;
+        }
+      }
+    }
+  });
+  EXPECT_GE(checked, 50U);
+}
+
 TEST(FakeQuantKernels, GradientSumsAreTheSameInEveryRun) {
   const std::vector<float> x = values(200000, 0.01F, 3);
   std::vector<float> dy(x.size(), 0.37F), dx(x.size());

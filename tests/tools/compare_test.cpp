@@ -36,6 +36,25 @@ TEST(PlanRuns, FloatComesFirstEvenIfNotListed) {
   EXPECT_EQ(runs[1].name, "qat_w8a8");
 }
 
+// Where a method has no grid for activations, widths of activations make no other run.
+TEST(PlanRuns, DynamicAndWeightOnlySayTheActivationsTheyHave) {
+  trainers::Config config;
+  config.quant.asymmetric = true;  // for ptq-static alone
+  config.compare.methods = {"ptq-static", "ptq-dynamic", "ptq-weight-only"};
+  config.compare.bits = {"w8a8", "w4a8", "w4a4"};
+  std::vector<std::string> titles;
+  const std::vector<PlannedRun> runs = plan_runs(config);
+  for (const PlannedRun& run : runs) titles.push_back(run.title);
+  EXPECT_THAT(titles,
+              testing::ElementsAre("float", "ptq-static w8a8", "ptq-static w4a8", "ptq-static w4a4",
+                                   "ptq-dynamic w8a8", "ptq-dynamic w4a8", "ptq-weight-only w8a32",
+                                   "ptq-weight-only w4a32"));
+  EXPECT_TRUE(runs[1].config.quant.asymmetric);
+  EXPECT_FALSE(runs[4].config.quant.asymmetric);
+  EXPECT_EQ(runs[5].config.quant.weight_bits, 4);
+  EXPECT_EQ(runs[7].name, "ptq-weight-only_w4a32");
+}
+
 TEST(PlanRuns, RefusesContradictionsBeforeAnythingIsTrained) {
   trainers::Config config;
   config.data.validation_images = 10;

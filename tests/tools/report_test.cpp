@@ -21,9 +21,10 @@ TEST(ReportTable, ComparesEveryRowWithFloat) {
   const ReportTable table = report_table(sample_rows());
   ASSERT_EQ(table.rows.size(), 5U);
   EXPECT_THAT(table.rows[0], ElementsAre("float", "91.25", "-", "0.400", "0.500", "-", "31.3 KiB",
-                                         "32.0 MiB", "-", "-", "1.50"));
-  EXPECT_THAT(table.rows[2], ElementsAre("ptq-static w4a4", "84.50", "-6.75", "0.250", "0.312",
-                                         "1.60", "3.9 KiB", "4.0 MiB", "14.0", "100.00", "1.50"));
+                                         "32.0 MiB", "-", "-", "4.8e-07", "1.50"));
+  EXPECT_THAT(table.rows[2],
+              ElementsAre("ptq-static w4a4", "84.50", "-6.75", "0.250", "0.312", "1.60", "3.9 KiB",
+                          "4.0 MiB", "14.0", "100.00", "0", "1.50"));
   EXPECT_EQ(table.rows[3][2], "+0.05");
   EXPECT_EQ(table.rows[3][5], "2.50");
 }
@@ -32,6 +33,29 @@ TEST(ReportTable, LeavesComparisonsOutWithoutAFloatRow) {
   const ReportTable table = report_table({sample_row("qat", 8, 91.3, 0.16)});
   EXPECT_EQ(table.rows[0][2], "-");
   EXPECT_EQ(table.rows[0][5], "-");
+}
+
+TEST(ReportText, SaysWhatDynamicAndWeightOnlyRowsAre) {
+  nlohmann::json dynamic = sample_row("ptq-dynamic", 4, 90.0, 0.3);
+  dynamic["activation_bits"] = 8;
+  dynamic["simulation_agreement"] = nullptr;
+  nlohmann::json weight_only = sample_row("ptq-weight-only", 4, 90.5, 0.5);
+  weight_only["activation_bits"] = 32;
+  weight_only["profile"] = nullptr;
+  weight_only["parity_identical"] = nullptr;
+  weight_only["largest_difference"] = 2.5e-6;
+  const std::vector<nlohmann::json> rows = {sample_row("float", 32, 91.25, 0.4), dynamic,
+                                            weight_only};
+  const ReportTable table = report_table(rows);
+  EXPECT_EQ(table.rows[1][0], "ptq-dynamic w4a8");
+  EXPECT_EQ(table.rows[1][9], "100.00");
+  EXPECT_EQ(table.rows[2][0], "ptq-weight-only w4a32");
+  EXPECT_EQ(table.rows[2][9], "-");
+  EXPECT_EQ(table.rows[2][10], "2.5e-06");
+  EXPECT_THAT(machine_line(rows), HasSubstr("profile int8"));  // not the last row's
+  const std::string text = report_text(rows);
+  EXPECT_THAT(text, HasSubstr("ptq-dynamic w4a8: mse, first and last layer 8 bits"));
+  EXPECT_THAT(text, HasSubstr("ptq-weight-only w4a32: top-1 as the float simulation on 99.87 %"));
 }
 
 TEST(ReportTable, NamesAMissingKey) {

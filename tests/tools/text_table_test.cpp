@@ -34,6 +34,14 @@ TEST(Text, FixedKnowsWhatIsNoNumber) {
   EXPECT_EQ(fixed(1e308, 0).size(), 309U);
 }
 
+TEST(Text, ScientificHasTwoDigits) {
+  EXPECT_EQ(scientific(4.768e-7), "4.8e-07");
+  EXPECT_EQ(scientific(-0.0123), "-1.2e-02");
+  EXPECT_EQ(scientific(0.0), "0");
+  EXPECT_EQ(scientific(std::numeric_limits<double>::quiet_NaN()), "-");
+  EXPECT_EQ(scientific(std::numeric_limits<double>::infinity()), "inf");
+}
+
 TEST(Text, BytesTakeTheUnitThatFits) {
   EXPECT_EQ(bytes_text(0), "0 B");
   EXPECT_EQ(bytes_text(1023), "1023 B");

@@ -24,7 +24,7 @@ struct PlanRow {
   std::string op;
   std::string mode;
   int weight_bits = 32;
-  int activation_bits = 32;    ///< of the source
+  int activation_bits = 32;    ///< of the source, as the layer computes with it
   std::string implementation;  ///< "brgconv:avx512_core_vnni", "reference"
   std::string isa;             ///< "avx512_vnni"
   std::string declined;        ///< "xnor: weights have 8 bits; ..." or ""

@@ -15,22 +15,23 @@ namespace bitloom::deploy {
 /// What the model carries besides its layers.
 struct LowerOptions {
   std::string network;
-  std::string method;             ///< "float", "ptq-static", "qat"
-  std::string profile;            ///< "" for float
-  std::string config_text;        ///< resolved config
+  std::string method;       ///< "float", "ptq-static", "ptq-dynamic", "ptq-weight-only", "qat"
+  std::string profile;      ///< "" for float and ptq-weight-only
+  std::string config_text;  ///< resolved config
   ConstTensorView normalization;  ///< f32 [C, 256]: pixel to the network's real input
 };
 
-/// Lowers a graph. Each chain conv2d|linear > batch_norm? > add? > relu? > fake_quant? becomes one
-/// layer: static if its source and its weight are codes, else float. Static layers follow
-/// integer/requantize.h:
-///   m[o] = s_x * s_w[o] * slope[o] / s_y,  b[o] = offset[o] / s_y (+ z_y without ReLU),
+/// Lowers a graph. Each chain (quant/chain.h) becomes one layer: static if its source and its
+/// weight are codes, else float. The clip of a chain narrows its codes (integer/affine.h:
+/// clipped_range); dropout is left out; a concat's inputs must be codes of one grid, or reals.
+/// Static layers follow integer/requantize.h:
+///   m[o] = s_x * s_w[o] * slope[o] / s_y,  b[o] = offset[o] / s_y + z_y,
 ///   slope = gamma / sqrt(var + eps),  offset = beta - mean * slope + bias * slope,
 /// in double, rounded once; weight codes are those of training. Float layers have slope multiplied
 /// into their weights. The input's fake_quant node becomes the pixel table.
 /// @throws NumericError for a parameter that is not finite; ConfigError naming the node for a
-///         graph that has no exported form (a layer that would silently stay float, a ReLU whose
-///         output grid has a zero point).
+///         graph that has no exported form (a layer that would silently stay float, a concat of two
+///         grids).
 integer::Model lower(const layers::Graph& graph, const layers::ParameterStore& store,
                      const LowerOptions& options);
 

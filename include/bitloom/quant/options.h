@@ -10,7 +10,7 @@ namespace bitloom::quant {
 
 /// What `[quant]` says. The profile (which formats the device runs) stands beside it, unsectioned.
 struct QuantOptions {
-  std::string method = "float";   ///< "float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"
+  std::string method = "float";  ///< "float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"
   std::string quantizer = "lsq";  ///< qat: "lsq", "lsq+", "pact", "dorefa", "ema"; quantizer.h
   std::string observer = "mse";   ///< first (QAT) or only (PTQ) ranges: quant/observer.h's words
   std::string weight_observer;    ///< "minmax", "percentile", "mse"; "": as observer
@@ -29,7 +29,7 @@ struct QuantOptions {
   bool per_channel = true;          ///< one weight scale per output channel; else per tensor
   std::string forward = "integer";  ///< "integer" kernels or "float" simulation in training
   std::int64_t calibration_images = 1024;  ///< from the validation split
-  double ema_decay = 0.99;  ///< quantizer = ema: range = decay * range + (1-decay) * batch
+  double ema_decay = 0.99;   ///< quantizer = ema: range = decay * range + (1-decay) * batch
   double pact_decay = 2e-4;  ///< quantizer = pact: L2 decay of the learned clips
   /// qat: epochs of float training first; the quantizers are calibrated when they come in.
   std::int64_t delay_epochs = 0;

@@ -10,28 +10,37 @@
 namespace bitloom::quant {
 
 /// Puts fake_quant nodes on a float graph: on every weight of conv2d and linear ("NAME.q"), on the
-/// network's input, on the output of every chain conv2d|linear > batch_norm? > add? > relu? that
-/// is not the network's output, on a shortcut that is such a chain, on the output of an average
-/// pool (sharing its source's grid), never on the branch that enters an add (its first input).
+/// network's input, on the output of every chain (quant/chain.h) with which another layer computes,
+/// on the output of an average pool, never on the branch that enters an add (its first input). The
+/// logits, and values that reach them through pools alone, stay real.
+///
+/// Shared grids: an average has the grid of what it averages (`share=NODE`). The inputs of a concat
+/// have one grid: the fake_quant node of the earliest owns its scale and zero point, those of the
+/// others say `share=NODE, joined=1`: calibrate() fits the grid to the values of all, ema widens
+/// its range to hold those of the joined nodes, and learned quantizers learn from the owner alone.
+/// The grid is signed if one of the values is.
+///
 /// Widths: options.weight_bits and activation_bits; the weights of the first and the last layer,
 /// the network's input and the last layer's source have first_last_bits where that is not 0.
-/// A tensor is signed unless a ReLU made it; input_is_signed says it of the network's input.
-/// The quantizer is options.quantizer for method qat, "static" for PTQ and for the network's input,
-/// whose distribution training does not change. "pact" puts "dorefa" on weights; "lsq+" puts "lsq"
-/// on weights and behind ReLU, and unsigned codes with a learned offset on signed activations.
-/// With ptq-dynamic and ptq-weight-only only the weights get nodes.
+/// A tensor is signed unless a clip with a low of 0 or more made it (relu, relu6, hardtanh(low=0));
+/// input_is_signed says it of the network's input. The quantizer is options.quantizer for method
+/// qat, "static" for PTQ and for the network's input, whose distribution training does not change.
+/// "pact" puts "dorefa" on weights; "lsq+" puts "lsq" on weights and behind ReLU, and unsigned
+/// codes with a learned offset on signed activations. With ptq-dynamic and ptq-weight-only only the
+/// weights get nodes.
 /// @throws ConfigError if the graph has fake_quant nodes already, or no conv2d or linear.
 layers::Graph insert_fake_quant(const layers::Graph& graph, const QuantOptions& options,
                                 const integer::DeviceProfile& profile, bool input_is_signed);
 
-/// The float graph again: fake_quant nodes removed, readers joined to what was quantized.
+/// The float graph again: fake_quant nodes removed, readers joined to what was quantized; nothing
+/// is frozen.
 layers::Graph strip_fake_quant(const layers::Graph& graph);
 
 /// Lets the forward pass run on integers: fake_quant nodes whose readers all understand codes emit
 /// them (output=codes), conv2d and linear of codes become quantized_conv2d and quantized_linear
 /// (int8 kernel to f32), an add of reals and a shortcut of codes becomes quantized_add; an average
-/// pool of codes rounds once, so the fake_quant node behind it goes away. Nodes that do not fit
-/// keep reals.
+/// of codes rounds once, so the fake_quant node behind it goes away. Max pools, flatten, dropout
+/// and a concat of one grid pass codes on. Nodes that do not fit keep reals.
 layers::Graph use_integer_forward(const layers::Graph& graph);
 
 }  // namespace bitloom::quant

@@ -11,6 +11,7 @@
 #include "bitloom/core/archive.h"
 #include "bitloom/layers/graph.h"
 #include "bitloom/layers/parameter.h"
+#include "bitloom/train/average.h"
 
 namespace bitloom::train {
 
@@ -36,12 +37,13 @@ struct Checkpoint {
   explicit Checkpoint(std::uint64_t seed) : parameters(seed) {}
 
   std::string network;  ///< "lenet5"
-  std::string method;   ///< "float", "ptq-static", "qat"
-  std::string profile;  ///< DeviceProfile name
+  std::string method;   ///< "float", "ptq-static", "ptq-dynamic", "ptq-weight-only", "qat"
+  std::string profile;  ///< DeviceProfile name; "" for ptq-weight-only
   std::string config_text;
   layers::Graph graph;  ///< with fake-quant nodes
   layers::ParameterStore parameters;
   std::map<std::string, Tensor> optimizer_slots;
+  Averages averages;  ///< of the weights, where train.ema_decay keeps them; validated and exported
   Position position;
   RunEnvironment environment;
 };
@@ -50,6 +52,9 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
 /// @throws FormatError, also for a newer schema version and for parameters that are not finite
 ///         numbers where the graph reads them.
 Checkpoint load_checkpoint(const std::filesystem::path& path);
+/// The same for one who wants the network, not the run: averages stand in the parameters' places,
+/// and neither they nor the optimizer's slots are kept.
+Checkpoint load_trained(const std::filesystem::path& path);
 Checkpoint checkpoint_from_archive(const Archive& archive);
 
 }  // namespace bitloom::train

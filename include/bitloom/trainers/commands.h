@@ -46,7 +46,7 @@ void request_stop() noexcept;
 
 struct QuantizeRequest {
   std::filesystem::path checkpoint;  ///< a float checkpoint
-  Config config;                     ///< config.quant.method is "ptq-static"; [data] calibrates
+  Config config;                     ///< config.quant.method is a "ptq-..."; [data] calibrates
   std::filesystem::path out;         ///< checkpoint with fake-quant nodes
 };
 void quantize(const QuantizeRequest& request);
@@ -61,8 +61,10 @@ void export_model(const ExportRequest& request);
 /// How far quantization moved the network: exported model against float networks on the same
 /// weights, over the test images.
 struct QuantizationMeasure {
-  double sqnr_db = 0.0;               ///< logits, against the quantizers off; inf if identical
-  double simulation_agreement = 0.0;  ///< share of images whose top-1 equals the float simulation's
+  double sqnr_db = 0.0;  ///< logits, against the quantizers off; inf if identical
+  /// Share of images whose top-1 equals the float simulation's; NaN for ptq-dynamic, which has
+  /// none.
+  double simulation_agreement = std::numeric_limits<double>::quiet_NaN();
 };
 QuantizationMeasure measure_quantization(const std::filesystem::path& checkpoint,
                                          const Config& config);

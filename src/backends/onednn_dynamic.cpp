@@ -1,0 +1,108 @@
+#include <algorithm>
+#include <vector>
+
+#include "bitloom/core/error.h"
+#include "bitloom/integer/dynamic.h"
+#include "bitloom/kernels/fake_quant.h"
+#include "bitloom/kernels/int8_product.h"
+#include "onednn.h"
+
+namespace bitloom::backends {
+namespace {
+
+DType codes_dtype(const integer::Layer& layer) {
+  return layer.source_format.is_signed ? DType::kS8 : DType::kU8;
+}
+
+kernels::Int8Problem problem_of(const LayerContext& context) {
+  const integer::Layer& layer = context.layer;
+  return {.source = context.input(0).shape.with_batch(context.batch),
+          .source_dtype = codes_dtype(layer),
+          .source_zero_point = layer.source_format.zero_point != 0,
+          .weight = layer.weight.shape(),
+          .window = layer.window,
+          .destination_dtype = DType::kS32,
+          .bias = false};
+}
+
+/// Tensors of one run, one behind another in the scratch.
+struct Pieces {
+  std::size_t codes, acc, bytes;  ///< offsets and the whole size
+};
+
+Pieces pieces_of(const LayerContext& context) {
+  const auto aligned = [](std::int64_t bytes) {
+    return (static_cast<std::size_t>(bytes) + Tensor::kAlignment - 1) / Tensor::kAlignment *
+           Tensor::kAlignment;
+  };
+  const std::int64_t batch = context.batch;
+  const std::size_t codes = aligned(context.input(0).shape.elements() * batch);
+  const std::size_t acc = aligned(context.output().shape.elements() * batch * 4);
+  return {.codes = 0, .acc = codes, .bytes = codes + acc};
+}
+
+class DynamicRunner final : public LayerRunner {
+ public:
+  explicit DynamicRunner(const LayerContext& context)
+      : model_(context.model),
+        layer_(context.layer),
+        pieces_(pieces_of(context)),
+        ranges_(static_cast<std::size_t>(context.batch)),
+        scales_(ranges_.size()),
+        product_(problem_of(context)) {
+    product_.set_weights(layer_.weight);
+    if (layer_.source_format.zero_point != 0) {
+      product_.set_source_zero_point(layer_.source_format.zero_point);
+    }
+  }
+
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte> scratch) override {
+    const ConstTensorView source = inputs[0];
+    const TensorView codes(codes_dtype(layer_), source.shape(), scratch.data() + pieces_.codes);
+    const TensorView acc(DType::kS32, output.shape(), scratch.data() + pieces_.acc);
+    quantize(source, codes);
+    product_.run(codes, {}, acc);
+    integer::finish_dynamic(model_, layer_, acc, scales_,
+                            inputs.size() == 2 ? inputs[1] : ConstTensorView(), output);
+  }
+  std::string implementation() const override { return product_.implementation(); }
+  std::size_t scratch_bytes() const override { return pieces_.bytes; }
+  std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+
+ private:
+  void quantize(ConstTensorView source, TensorView codes) {
+    const std::int64_t images = source.shape().n();
+    const std::int64_t size = source.elements() / images;
+    kernels::min_max_rows(source.data<float>(), images, size, ranges_.data());
+    for (std::size_t n = 0; n < scales_.size(); ++n) {
+      scales_[n] = std::max(-ranges_[n].min, ranges_[n].max);  // NaN stays NaN: both ends are
+    }
+    integer::dynamic_scales(layer_, scales_);
+    kernels::quantize(source.data<float>(),
+                      {.rows = images,
+                       .cols = size,
+                       .scale = scales_.data(),
+                       .scale_per_row = true,
+                       .format = layer_.source_format},
+                      codes.raw());
+  }
+
+  const integer::Model& model_;
+  const integer::Layer& layer_;
+  Pieces pieces_;
+  std::vector<kernels::MinMax> ranges_;
+  std::vector<float> scales_;
+  kernels::Int8Product product_;
+};
+
+}  // namespace
+
+PlanResult plan_dynamic(const LayerContext& context) {
+  const integer::Layer& layer = context.layer;
+  const std::string reason = saturation(context.isa, layer.source_format, layer.weight_range);
+  if (!reason.empty()) return Declined{reason};
+  return std::make_unique<DynamicRunner>(context);
+}
+
+}  // namespace bitloom::backends

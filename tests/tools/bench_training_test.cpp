@@ -1,0 +1,179 @@
+// The training benchmark: what its row says, what its counter counts, which options it refuses.
+#include "bench_training.h"
+
+#include <gtest/gtest.h>
+
+#include <new>
+
+#include "allocation_count.h"
+#include "bitloom/core/tensor.h"
+#include "bitloom/trainers/benchmark_run.h"
+#include "support/error_matchers.h"
+
+namespace bitloom::tools {
+namespace {
+
+const Command& bench() {
+  for (const Command& entry : command_table()) {
+    if (entry.name == "bench") return entry;
+  }
+  throw ConfigError("no command bench");
+}
+
+Arguments training(std::vector<std::string> words) {
+  words.insert(words.begin(), "--training");
+  return parse_arguments(bench(), words);
+}
+
+trainers::Config config_of(const std::vector<std::string>& words) {
+  return training_bench_config(training(words));
+}
+
+/// Small enough for a unit test; every residual kind of node is in it.
+const std::vector<std::string>& tiny() {
+  static const std::vector<std::string> words = {"--network", "resnet8", "--image-size", "8",
+                                                 "--batch",   "4",       "--classes",    "3"};
+  return words;
+}
+
+std::vector<std::string> tiny_and(const std::vector<std::string>& more) {
+  std::vector<std::string> words = tiny();
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+TEST(AllocationCount, CountsEveryFormAndTensors) {
+  const auto ours_of = [](const auto& body) {
+    const std::int64_t before = allocation_count().ours;
+    body();
+    return allocation_count().ours - before;
+  };
+  // Called by name: a new-expression may be optimised away.
+  EXPECT_EQ(ours_of([] { ::operator delete(::operator new(8)); }), 1);
+  EXPECT_EQ(ours_of([] { ::operator delete[](::operator new[](8)); }), 1);
+  EXPECT_EQ(ours_of([] { ::operator delete(::operator new(8, std::nothrow)); }), 1);
+  constexpr std::align_val_t kLine{64};
+  EXPECT_EQ(ours_of([&] { ::operator delete(::operator new(8, kLine), kLine); }), 1);
+  EXPECT_EQ(ours_of([] { const Tensor tensor(DType::kF32, Shape{3}); }), 1);
+  EXPECT_EQ(ours_of([] {}), 0);
+}
+
+TEST(AllocationCount, HandsOutAlignedMemory) {
+  for (const std::size_t alignment : {std::size_t{64}, std::size_t{4096}}) {
+    const std::align_val_t wanted{alignment};
+    void* memory = ::operator new(0, wanted);
+    ASSERT_NE(memory, nullptr);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(memory) % alignment, 0U);
+    ::operator delete(memory, wanted);
+  }
+}
+
+TEST(TrainingBench, ConfigFollowsTheNetworkAndTheOptions) {
+  const trainers::Config plain = config_of({});
+  EXPECT_EQ(plain.model.network, "lenet5");
+  EXPECT_EQ(plain.quant.method, "float");
+  EXPECT_EQ(plain.train.batch, 128);
+  EXPECT_EQ(plain.data.synthetic_channels, 1);
+  EXPECT_EQ(plain.data.synthetic_height, 28);
+
+  const trainers::Config qat =
+      config_of({"--network", "resnet20", "--method", "qat", "--weight-bits", "4",
+                 "--activation-bits", "3", "--forward", "float", "--batch", "7",
+                 "--quant.quantizer=ema", "--train.lr=0.5", "--seed=9", "--threads=1"});
+  EXPECT_EQ(qat.quant.weight_bits, 4);
+  EXPECT_EQ(qat.quant.activation_bits, 3);
+  EXPECT_EQ(qat.quant.forward, "float");
+  EXPECT_EQ(qat.quant.quantizer, "ema");
+  EXPECT_EQ(qat.train.batch, 7);
+  EXPECT_EQ(qat.train.lr, 0.5);
+  EXPECT_EQ(qat.seed, 9U);
+  EXPECT_EQ(qat.threads, 1);
+  EXPECT_EQ(qat.data.synthetic_channels, 3);
+  EXPECT_EQ(qat.data.synthetic_width, 32);
+  EXPECT_EQ(config_of({"--network", "resnet20", "--image-size", "64"}).data.synthetic_height, 64);
+}
+
+TEST(TrainingBench, RefusesWhatWouldChangeNothing) {
+  EXPECT_ERROR(ConfigError, config_of({"--weight-bits", "4"}), "--weight-bits", "--method qat");
+  EXPECT_ERROR(ConfigError, config_of({"--forward", "float"}), "--forward", "--method qat");
+  EXPECT_ERROR(ConfigError, config_of({"--method", "qat", "--weight-bits", "9"}),
+               "quant.weight_bits", "2 .. 8");
+  EXPECT_ERROR(ConfigError, config_of({"--batch", "0"}), "train.batch");
+  EXPECT_ERROR(ConfigError, config_of({"--image-size", "0"}), "--image-size", "1 .. 1024");
+  EXPECT_ERROR(ConfigError, run_bench(training({"--model", "m.h5"})), "--model", "--training");
+  EXPECT_ERROR(ConfigError, run_bench(training({"--runs", "5"})), "--runs", "--training");
+  EXPECT_ERROR(ConfigError,
+               run_bench(parse_arguments(bench(), {"--model", "m.h5", "--steps", "3"})), "--steps",
+               "--training");
+  EXPECT_ERROR(ConfigError,
+               run_bench(parse_arguments(bench(), {"--model", "m.h5", "--train.lr=1"})), "train.lr",
+               "--training");
+  EXPECT_ERROR(ConfigError, run_bench(parse_arguments(bench(), {})), "--model FILE",
+               "--training --network N");
+}
+
+TEST(TrainingBench, NetworkAndMethodMustTrain) {
+  EXPECT_ERROR(ConfigError, trainers::BenchmarkRun(config_of({"--network", "lenet6"})), "lenet5",
+               "lenet6");
+  EXPECT_ERROR(ConfigError, trainers::BenchmarkRun(config_of({"--method", "ptq-static"})),
+               "float or qat", "ptq-static");
+}
+
+TEST(TrainingBench, RowHoldsWhatWasMeasured) {
+  const nlohmann::json row = measure_training(
+      config_of(tiny_and({"--method", "qat", "--weight-bits", "4", "--activation-bits", "5"})), 4);
+  EXPECT_EQ(row["network"], "resnet8");
+  EXPECT_EQ(row["method"], "qat");
+  EXPECT_EQ(row["quantizer"], "lsq");
+  EXPECT_EQ(row["weight_bits"], 4);
+  EXPECT_EQ(row["activation_bits"], 5);
+  EXPECT_EQ(row["forward"], "integer");
+  EXPECT_EQ(row["precision"], "f32");
+  EXPECT_EQ(row["batch"], 4);
+  EXPECT_EQ(row["steps"], 4);
+  EXPECT_EQ(row["image_size"], 8);
+  EXPECT_EQ(row["classes"], 3);
+  for (const char* key : {"threads", "isa", "device", "commit", "seed", "config_hash"}) {
+    EXPECT_TRUE(row.contains(key)) << key;
+  }
+  const auto p50 = row["step_ms_p50"].get<double>();
+  EXPECT_GT(row["step_ms_p10"].get<double>(), 0.0);
+  EXPECT_LE(row["step_ms_p10"].get<double>(), p50);
+  EXPECT_GE(row["step_ms_p90"].get<double>(), p50);
+  EXPECT_NEAR(row["images_per_second"].get<double>() * p50, 4000.0, 1e-6);
+  EXPECT_GT(row["peak_memory_bytes"].get<double>(), 0.0);
+}
+
+TEST(TrainingBench, FloatRowsHaveThirtyTwoBitsAndNoQuantizer) {
+  const nlohmann::json row = measure_training(config_of(tiny()), 1);
+  EXPECT_EQ(row["weight_bits"], 32);
+  EXPECT_EQ(row["activation_bits"], 32);
+  EXPECT_EQ(row["forward"], "float");
+  EXPECT_TRUE(row["quantizer"].is_null());
+}
+
+// Memory is planned before the first step. oneDNN makes tables of arguments for each primitive.
+TEST(TrainingBench, StepsAllocateNothingOfOurs) {
+  const std::vector<std::vector<std::string>> kinds = {
+      {}, {"--method", "qat"}, {"--method", "qat", "--forward", "float"}};
+  for (const std::vector<std::string>& kind : kinds) {
+    SCOPED_TRACE(::testing::PrintToString(kind));
+    const nlohmann::json row = measure_training(config_of(tiny_and(kind)), 3);
+    EXPECT_EQ(row["allocations_per_step"], 0.0);
+    EXPECT_GT(row["onednn_allocations_per_step"].get<double>(), 0.0)
+        << "oneDNN's own tables are not seen as its own";
+  }
+}
+
+TEST(TrainingBench, StepsTrain) {
+  trainers::Config config = config_of(tiny());
+  config.train.lr = 0.05;
+  trainers::BenchmarkRun run(config);
+  const double first = run.step();
+  double last = first;
+  for (int step = 1; step < 40; ++step) last = run.step();
+  EXPECT_LT(last, 0.8 * first);
+}
+
+}  // namespace
+}  // namespace bitloom::tools
