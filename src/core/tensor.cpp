@@ -66,14 +66,15 @@ TensorView TensorView::reshaped(const Shape& shape) const {
 }
 
 Tensor::Tensor(DType dtype, const Shape& shape) : shape_(shape), dtype_(dtype) {
-  // aligned_alloc wants a multiple of the alignment; an empty tensor still gets an address.
+  // Vector kernels may read to the end of the last line; an empty tensor still gets an address.
   const std::size_t padded = (bytes() / kAlignment + 1) * kAlignment;
-  memory_.reset(std::aligned_alloc(kAlignment, padded));
-  if (memory_ == nullptr) throw std::bad_alloc();
+  memory_.reset(::operator new (padded, std::align_val_t{kAlignment}));
   std::memset(memory_.get(), 0, padded);
 }
 
-void Tensor::Free::operator()(void* memory) const noexcept { std::free(memory); }
+void Tensor::Free::operator()(void* memory) const noexcept {
+  ::operator delete (memory, std::align_val_t{kAlignment});
+}
 
 Tensor Tensor::clone() const {
   if (empty()) return {};

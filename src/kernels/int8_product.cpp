@@ -108,8 +108,9 @@ class Int8Product::Impl {
   }
 
   void set_weights(ConstTensorView weight) {
-    require(weight.dtype() == DType::kS8 && weight.shape() == problem_.weight,
-            cat("weights s8 ", to_string(problem_.weight)), weight);
+    require(
+        weight.dtype() == DType::kS8 && weight.shape() == problem_.weight,
+        [&] { return cat("weights s8 ", to_string(problem_.weight)); }, weight);
     reorder_.run({weight.raw(), weight_.raw()}, static_cast<std::byte*>(scratch_.raw()));
   }
 
@@ -145,10 +146,12 @@ class Int8Product::Impl {
   }
 
  private:
-  static void require(bool holds, const std::string& expected, ConstTensorView found) {
+  /// `expected` makes its text when it is needed: a run must not allocate.
+  template <typename Text>
+  static void require(bool holds, const Text& expected, ConstTensorView found) {
     if (holds) return;
     throw ShapeError({.place = kPlace,
-                      .expected = expected,
+                      .expected = expected(),
                       .found = cat(to_word(found.dtype()), " ", to_string(found.shape())),
                       .remedy = ""});
   }
@@ -229,16 +232,26 @@ void Int8Product::Impl::run(ConstTensorView source, ConstTensorView residual,
                             TensorView destination) {
   require(
       source.dtype() == problem_.source_dtype && source.elements() == problem_.source.elements(),
-      cat("a source ", to_word(problem_.source_dtype), " ", to_string(problem_.source)), source);
-  require(destination.dtype() == problem_.destination_dtype &&
-              destination.elements() == dims_.output.elements(),
-          cat("a destination ", to_word(problem_.destination_dtype), " ", to_string(dims_.output)),
-          destination);
+      [&] {
+        return cat("a source ", to_word(problem_.source_dtype), " ", to_string(problem_.source));
+      },
+      source);
+  require(
+      destination.dtype() == problem_.destination_dtype &&
+          destination.elements() == dims_.output.elements(),
+      [&] {
+        return cat("a destination ", to_word(problem_.destination_dtype), " ",
+                   to_string(dims_.output));
+      },
+      destination);
   if (problem_.residual) {
-    require(residual.dtype() == problem_.residual_dtype &&
-                residual.elements() == destination.elements(),
-            cat("a residual ", to_word(problem_.residual_dtype), " ", to_string(dims_.output)),
-            residual);
+    require(
+        residual.dtype() == problem_.residual_dtype &&
+            residual.elements() == destination.elements(),
+        [&] {
+          return cat("a residual ", to_word(problem_.residual_dtype), " ", to_string(dims_.output));
+        },
+        residual);
     place_residual(residual, destination);
   }
   // In the order of plan(); absent arguments leave no gap.

@@ -1,0 +1,162 @@
+#include "bench_training.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "allocation_count.h"
+#include "bitloom/core/error.h"
+#include "bitloom/trainers/benchmark_run.h"
+#include "global_options.h"
+#include "measure.h"
+#include "model_file.h"
+#include "text_table.h"
+
+namespace bitloom::tools {
+namespace {
+
+constexpr std::int64_t kMostSteps = 1'000'000;
+constexpr std::int64_t kSteps = 30;
+constexpr const char* kLearningRate = "train.lr=0.01";
+
+/// An option and the config key that it stands for.
+struct KeyOption {
+  OptionSpec option;
+  const char* key = "";
+  bool quantization = false;  ///< means nothing to a float network
+};
+
+const std::vector<KeyOption>& key_options() {
+  static const std::vector<KeyOption> options = {
+      {{"network", "N", "a built-in network; default lenet5"}, "model.network"},
+      {{"method", "M", "float (default) or qat"}, "quant.method"},
+      {{"weight-bits", "B", "qat: 2 .. 8; default 8"}, "quant.weight_bits", true},
+      {{"activation-bits", "B", "qat: 2 .. 8; default 8"}, "quant.activation_bits", true},
+      {{"forward", "F", "qat: integer kernels (default) or float"}, "quant.forward", true},
+      {{"classes", "N", "default 10"}, "data.classes"}};
+  return options;
+}
+
+std::int64_t image_side(const Arguments& arguments, bool gray) {
+  return arguments.integer("image-size", 1, 1024, gray ? 28 : 32);
+}
+
+nlohmann::json training_row(const trainers::Config& config, std::int64_t steps) {
+  const bool quantized = config.quant.method == "qat";
+  nlohmann::json row = machine_row();
+  row["network"] = config.model.network;
+  row["method"] = config.quant.method;
+  row["quantizer"] = quantized ? nlohmann::json(config.quant.quantizer) : nlohmann::json(nullptr);
+  row["weight_bits"] = quantized ? config.quant.weight_bits : kFloatBits;
+  row["activation_bits"] = quantized ? config.quant.activation_bits : kFloatBits;
+  row["forward"] = quantized ? config.quant.forward : "float";
+  row["precision"] = "f32";  // of the backward pass and of what is not quantized
+  row["batch"] = config.train.batch;
+  row["image_size"] = config.data.synthetic_height;
+  row["classes"] = config.data.classes;
+  row["steps"] = steps;
+  row["seed"] = config.seed;
+  row["config_hash"] = trainers::config_hash(config);
+  return row;
+}
+
+std::string summary(const nlohmann::json& row) {
+  TextTable table{{"network", "method", "W", "A", "forward", "p50 ms", "p90 ms", "images/s",
+                   "peak memory", "allocations"},
+                  {}};
+  table.rows.push_back({row["network"], row["method"], cat(row["weight_bits"].get<int>()),
+                        cat(row["activation_bits"].get<int>()), row["forward"],
+                        fixed(row["step_ms_p50"].get<double>(), 3),
+                        fixed(row["step_ms_p90"].get<double>(), 3),
+                        fixed(row["images_per_second"].get<double>(), 1),
+                        bytes_text(row["peak_memory_bytes"].get<std::int64_t>()),
+                        fixed(row["allocations_per_step"].get<double>(), 1)});
+  return format_table(table);
+}
+
+}  // namespace
+
+const std::vector<OptionSpec>& training_bench_options() {
+  static const std::vector<OptionSpec> options = [] {
+    std::vector<OptionSpec> all;
+    for (const KeyOption& entry : key_options()) all.push_back(entry.option);
+    all.push_back({"image-size", "N", "rows and columns of an image; default 28 or 32"});
+    all.push_back({"steps", "N", cat("timed training steps; default ", kSteps)});
+    return all;
+  }();
+  return options;
+}
+
+trainers::Config training_bench_config(const Arguments& arguments) {
+  std::vector<std::string> overrides = {kLearningRate};
+  const bool quantized = arguments.value("method") == "qat";
+  for (const KeyOption& entry : key_options()) {
+    const std::string& name = entry.option.name;
+    if (!arguments.has(name)) continue;
+    if (entry.quantization && !quantized) {
+      throw ConfigError({"--" + name, "--method qat beside it", "a float network",
+                         "leave it out, or add --method qat"});
+    }
+    overrides.push_back(cat(entry.key, "=", arguments.value(name)));
+  }
+  if (arguments.has("batch")) overrides.push_back("train.batch=" + arguments.value("batch"));
+  const bool gray = arguments.value("network", "lenet5").starts_with("lenet");
+  const std::int64_t side = image_side(arguments, gray);
+  overrides.push_back("data.reader=synthetic");
+  overrides.push_back(cat("data.synthetic_height=", side));
+  overrides.push_back(cat("data.synthetic_width=", side));
+  overrides.push_back(cat("data.synthetic_channels=", gray ? 1 : 3));
+  overrides.insert(overrides.end(), arguments.overrides.begin(), arguments.overrides.end());
+  return trainers::load_config("", overrides);
+}
+
+nlohmann::json measure_training(const trainers::Config& config, std::int64_t steps) {
+  using Clock = std::chrono::steady_clock;
+  trainers::BenchmarkRun run(config);
+  std::vector<double> step_ms(static_cast<std::size_t>(steps));
+  const std::int64_t warm_up = std::max<std::int64_t>(3, steps / 10);
+  for (std::int64_t step = 0; step < warm_up; ++step) run.step();
+  const AllocationCount before = allocation_count();
+  for (double& sample : step_ms) {
+    const Clock::time_point begin = Clock::now();
+    run.step();
+    sample = std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  }
+  const AllocationCount after = allocation_count();
+  const std::int64_t peak = process_memory().peak_bytes - startup_memory();
+
+  const auto per_step = [&](std::int64_t count) {
+    return static_cast<double>(count) / static_cast<double>(steps);
+  };
+  nlohmann::json row = training_row(run.config(), steps);
+  const double p50_ms = quantile(step_ms, 0.5);
+  row["step_ms_p10"] = quantile(step_ms, 0.1);
+  row["step_ms_p50"] = p50_ms;
+  row["step_ms_p90"] = quantile(step_ms, 0.9);
+  row["images_per_second"] = 1e3 * static_cast<double>(config.train.batch) / p50_ms;
+  row["peak_memory_bytes"] = peak;
+  row["allocations_per_step"] = per_step(after.ours - before.ours);
+  row["onednn_allocations_per_step"] = per_step(after.onednn - before.onednn);
+  return row;
+}
+
+int run_training_bench(const Arguments& arguments) {
+  for (const char* name : {"model", "backend", "runs", "fallback"}) {
+    if (!arguments.has(name)) continue;
+    throw ConfigError({cat("--", name), "nothing beside --training", arguments.value(name),
+                       "it belongs to the bench of exported models"});
+  }
+  const trainers::Config config = training_bench_config(arguments);
+  const std::int64_t steps = arguments.integer("steps", 1, kMostSteps, kSteps);
+  prepare_machine(config.isa, config.threads);
+  const nlohmann::json row = measure_training(config, steps);
+  say(arguments, summary(row));
+  say(arguments,
+      cat(steps, " steps of ", config.train.batch, " images, ", row["isa"].get<std::string>(), ", ",
+          row["threads"].get<int>(), row["threads"] == 1 ? " thread; " : " threads; ",
+          "oneDNN's library itself allocates ",
+          fixed(row["onednn_allocations_per_step"].get<double>(), 1), " times a step\n"));
+  write_json_option(arguments, {row});
+  return kExitDone;
+}
+
+}  // namespace bitloom::tools

@@ -1,0 +1,32 @@
+// bench --training: time, memory and allocations of one training step.
+// Goes to: run_commands.cpp.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "bitloom/trainers/config.h"
+#include "command.h"
+
+namespace bitloom::tools {
+
+/// Options of bench that only --training reads.
+const std::vector<OptionSpec>& training_bench_options();
+
+/// The config that the options of `bench --training` ask for. Images are 1x28x28 for networks named
+/// lenet..., else 3x32x32, unless --image-size gives the side. train.lr is 0.01 unless it is given:
+/// images that repeat must not end in a loss that overflows.
+/// @throws ConfigError for values out of range, and for widths or a forward with method float.
+trainers::Config training_bench_config(const Arguments& arguments);
+
+/// Runs max(3, steps / 10) steps to warm up, then `steps` that are timed. The row: network, method,
+/// quantizer, weight_bits, activation_bits, forward, precision, batch, steps, step_ms_p10, _p50 and
+/// _p90, images_per_second (batch / p50), peak_memory_bytes (highest resident memory of the process
+/// above what it used when it started), allocations_per_step and onednn_allocations_per_step
+/// (allocation_count.h; mean over the timed steps), image_size, classes, and what machine_row()
+/// has.
+nlohmann::json measure_training(const trainers::Config& config, std::int64_t steps);
+
+/// bench --training.
+int run_training_bench(const Arguments& arguments);
+
+}  // namespace bitloom::tools
