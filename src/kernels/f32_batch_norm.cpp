@@ -26,8 +26,9 @@ class F32BatchNorm::Impl {
          {DNNL_ARG_VARIANCE, channel},
          {DNNL_ARG_DST, data}});
     if (!training) return;
+    const auto flags = problem.frozen ? given : affine;
     const dnnl::batch_normalization_forward::primitive_desc forward(
-        engine(), prop_kind::forward_training, data, data, problem.epsilon, affine, attr);
+        engine(), prop_kind::forward_training, data, data, problem.epsilon, flags, attr);
     train = PreparedPrimitive::make<dnnl::batch_normalization_forward>(
         forward, {{DNNL_ARG_SRC, data},
                   {DNNL_ARG_SCALE, channel},
@@ -36,7 +37,7 @@ class F32BatchNorm::Impl {
                   {DNNL_ARG_VARIANCE, channel},
                   {DNNL_ARG_DST, data}});
     backward = PreparedPrimitive::make<dnnl::batch_normalization_backward>(
-        {engine(), prop_kind::backward, data, data, data, problem.epsilon, affine, forward, attr},
+        {engine(), prop_kind::backward, data, data, data, problem.epsilon, flags, forward, attr},
         {{DNNL_ARG_SRC, data},
          {DNNL_ARG_SCALE, channel},
          {DNNL_ARG_MEAN, channel},

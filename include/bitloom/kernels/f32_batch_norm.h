@@ -13,6 +13,7 @@ namespace bitloom::kernels {
 struct F32BatchNormProblem {
   Shape source;           ///< [N, C, H, W] or [N, C]
   float epsilon = 1e-5F;  ///< added to the variance
+  bool frozen = false;    ///< training with statistics that are given: they count as constants
 };
 
 /// Per channel c over the M = N*H*W values:
@@ -20,6 +21,7 @@ struct F32BatchNormProblem {
 ///   y = gamma * (x - mean) * r + beta
 /// Backward, with h = (x - mean) * r:
 ///   dbeta = sum dy;  dgamma = sum dy * h;  dx = gamma * r * (dy - dbeta / M - h * dgamma / M)
+/// frozen: dx = gamma * r * dy; training's forward is forward_evaluate.
 ///
 /// Shapes: gamma, beta, mean, variance and their gradients [C]. A call allocates nothing of ours.
 class F32BatchNorm {

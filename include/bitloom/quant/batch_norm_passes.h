@@ -1,0 +1,31 @@
+// What quantization does to batch norm before and while it trains: fold it, or freeze it.
+// Comes from: a float graph (fold), any graph (freeze). Goes to: trainers, train/loop.h's stages.
+#pragma once
+
+#include "bitloom/layers/graph.h"
+#include "bitloom/layers/parameter.h"
+
+namespace bitloom::quant {
+
+/// Multiplies each batch norm behind a conv2d or linear (and read by it alone) into weight and
+/// bias, with its running statistics, and takes the node out:
+///   W'[o] = W[o] * slope[o],  bias'[o] = beta[o] - mean[o] * slope[o] + bias[o] * slope[o],
+///   slope = gamma / sqrt(var + epsilon), in double, rounded once.
+/// Quantization then sees W': the classical fold of per-tensor scales and of integer-only hardware
+/// with one multiplier a layer. What is trained afterwards are W' and bias', so that training and
+/// export have the same weights: the statistics are frozen from here on. Bitloom does not need the
+/// fold (requantization has one multiplier a channel); one scale per channel of W or of W' is the
+/// same grid.
+/// Source: Jacob et al., arXiv:1712.05877, section 3.2, in the variant with frozen statistics of
+///   Krishnamoorthi, arXiv:1806.08342, section 3.2.2. Ours differs: they keep gamma and var as
+///   parameters and fold at every step; here the fold is done once.
+/// @throws ConfigError naming the node if a weight with batch norm has a second reader.
+layers::Graph fold_batch_norm(const layers::Graph& graph, layers::ParameterStore& store);
+
+/// frozen=1 on every batch_norm node: in training too it normalizes by its running statistics,
+/// which keep still; gamma and beta go on learning. Forward then differs from the exported layer in
+/// rounding alone.
+/// Source: Krishnamoorthi, arXiv:1806.08342, section 3.2.2.
+layers::Graph freeze_batch_norm(const layers::Graph& graph);
+
+}  // namespace bitloom::quant
