@@ -92,16 +92,6 @@ TEST(Networks, TextIsWhatTheBuilderMade) {
   }
 }
 
-TEST(Networks, FitOtherImages) {
-  for (const std::string& name : network_names()) {
-    layers::ParameterStore store(1);
-    const layers::Graph graph =
-        build_network(name, {.channels = 3, .height = 33, .width = 21, .classes = 7});
-    const layers::Network network(graph, layers::float_layers(), store, {.batch = 2});
-    EXPECT_EQ(network.edge(graph.output().name).shape, (Shape{2, 7})) << name;
-  }
-}
-
 TEST(Networks, RefuseWhatCannotBe) {
   EXPECT_ERROR(ConfigError, build_network("lenet6", {}), "model.network",
                "expected one of lenet5, resnet8, ", "'lenet6'");
