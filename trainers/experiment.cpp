@@ -78,16 +78,18 @@ const integer::DeviceProfile& usable_profile(const std::string& name) {
 
 void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
                          const Experiment& experiment) {
-  const integer::DeviceProfile& profile = usable_profile(config.profile);
+  const bool weight_only = config.quant.method == "ptq-weight-only";
+  const integer::DeviceProfile& profile =
+      weight_only ? integer::profile_named("int8") : usable_profile(config.profile);
   const layers::Graph graph =
       quant::insert_fake_quant(checkpoint.graph, config.quant, profile, experiment.input_is_signed);
   const datasets::ImageSet& images = experiment.dataset.validation;
   const std::int64_t count = std::min(config.quant.calibration_images, images.size());
-  if (count == 0) {
+  if (count == 0 && quant::has_activation_grids(config.quant.method)) {
     throw ConfigError(ErrorText{"calibration", "images in the validation split", "none",
                                 "raise data.validation_images and quant.calibration_images"});
   }
-  const std::int64_t batch = std::min(kCalibrationBatch, count);
+  const std::int64_t batch = std::clamp<std::int64_t>(count, 1, kCalibrationBatch);
   const quant::CalibrationBatches batches = [&](const std::function<void(ConstTensorView)>& use) {
     Tensor input(DType::kF32, images.images.shape().with_batch(batch));
     for (std::int64_t begin = 0; begin + batch <= count; begin += batch) {
@@ -96,14 +98,15 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
     }
   };
   checkpoint.graph = quant::calibrate(graph, checkpoint.parameters, batches, batch,
-                                      quant::observer_from_word(config.quant.observer));
-  checkpoint.profile = profile.name;
+                                      quant::calibration_options(config.quant));
+  // Reals times real weights run everywhere: no device's formats limit weight-only models.
+  checkpoint.profile = weight_only ? "" : profile.name;
   checkpoint.method = config.quant.method;
 }
 
 std::string bits_label(const Config& config) {
   if (config.quant.method == "float") return "float";
-  return cat("w", config.quant.weight_bits, "a", config.quant.activation_bits);
+  return cat("w", config.quant.weight_bits, "a", quant::computed_activation_bits(config.quant));
 }
 
 }  // namespace bitloom::trainers

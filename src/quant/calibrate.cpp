@@ -20,13 +20,6 @@ using layers::ParameterStore;
 
 constexpr float kSmallestChannelRatio = 1e-3F;
 
-// What was seen of one activation.
-struct Observed {
-  bool any = false;
-  kernels::MinMax range;
-  Histogram histogram;
-};
-
 bool is_weight(const Graph& graph, const Node& node) {
   return graph.find(node.inputs[0])->op == "parameter";
 }
@@ -39,14 +32,39 @@ void require_finite(const std::string& name, kernels::MinMax range) {
   }
 }
 
-float scale_by(ObserverKind kind, std::span<const float> values,
-               const integer::AffineFormat& format) {
-  if (kind == ObserverKind::kMse) return mse_scale(values, format);
-  return scale_for_range(
-      kernels::reference::min_max(values.data(), static_cast<std::int64_t>(values.size())), format);
+void require_spread(const std::string& name, kernels::MinMax range) {
+  if (range.min != range.max) return;
+  throw NumericError(ErrorText{name, "values that differ during calibration",
+                               cat("the constant ", range.min),
+                               "calibrate a trained network with images of its own data"});
 }
 
-void calibrate_weight(const Node& node, ParameterStore& store, ObserverKind kind) {
+// Tells a folder of copies of one image from data.
+class ImageVariety {
+ public:
+  void see(ConstTensorView images) {
+    const std::int64_t count = images.shape().n();
+    const auto size = static_cast<std::size_t>(images.elements() / count);
+    for (std::int64_t i = 0; i < count && !varies_; ++i) {
+      const auto image = images.span<float>().subspan(static_cast<std::size_t>(i) * size, size);
+      if (seen_++ == 0) first_.assign(image.begin(), image.end());
+      varies_ = !std::equal(image.begin(), image.end(), first_.begin());
+    }
+  }
+  void require() const {
+    if (varies_ || seen_ < 2) return;
+    throw ConfigError(ErrorText{"calibration", "images that differ",
+                                cat(seen_, " copies of one image"),
+                                "set data.path or quant.calibration_images to real images"});
+  }
+
+ private:
+  std::vector<float> first_;
+  std::int64_t seen_ = 0;
+  bool varies_ = false;
+};
+
+void calibrate_weight(const Node& node, ParameterStore& store, const ObserverOptions& options) {
   const Tensor& weight = store.at(node.inputs[0]).value;
   require_finite(node.inputs[0], kernels::min_max(weight.data<float>(), weight.elements()));
   const integer::AffineFormat format = format_of(node);
@@ -55,10 +73,9 @@ void calibrate_weight(const Node& node, ParameterStore& store, ObserverKind kind
   float* scale = store.at(scale_name(node)).value.data<float>();
   parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t row = begin; row < end; ++row) {
-      scale[row] = scale_by(kind,
-                            weight.span<float>().subspan(static_cast<std::size_t>(row * cols),
-                                                         static_cast<std::size_t>(cols)),
-                            format);
+      scale[row] = weight_scale(weight.span<float>().subspan(static_cast<std::size_t>(row * cols),
+                                                             static_cast<std::size_t>(cols)),
+                                format, options);
     }
   });
   // A zero row has scale 1 by definition; it must not raise the others.
@@ -73,48 +90,93 @@ void calibrate_weight(const Node& node, ParameterStore& store, ObserverKind kind
   }
   if (largest == 0.0F) largest = 1.0F;
   for (std::int64_t row = 0; row < rows; ++row) {
-    scale[row] = std::max(scale[row], largest * kSmallestChannelRatio);
+    const float least = largest * kSmallestChannelRatio;
+    scale[row] = std::max(scale[row], options.power_of_two ? power_of_two_scale(least) : least);
   }
+}
+
+// Tensors that a grid must hold, by what its owner quantizes: that, and what the nodes quantize
+// that are joined to it (quant/passes.h).
+std::map<std::string, std::vector<std::string>> tensors_of_grids(const Graph& graph) {
+  std::map<std::string, std::vector<std::string>> tensors;
+  for (const Node& node : graph.nodes()) {
+    if (!is_fake_quant(node) || is_weight(graph, node)) continue;
+    if (!node.has("share")) {
+      tensors[node.inputs[0]].push_back(node.inputs[0]);
+    } else if (node.integer("joined", 0) != 0) {
+      tensors[graph.find(node.word("share", ""))->inputs[0]].push_back(node.inputs[0]);
+    }
+  }
+  return tensors;
+}
+
+// Range of several tensors of a network that has run.
+kernels::MinMax joint_range(const layers::Network& network, const std::vector<std::string>& names) {
+  std::vector<float> ends;
+  for (const std::string& name : names) {
+    const ConstTensorView tensor = network.tensor(name);
+    const kernels::MinMax range = kernels::min_max(tensor.data<float>(), tensor.elements());
+    require_finite(name, range);
+    ends.insert(ends.end(), {range.min, range.max});
+  }
+  const auto [least, greatest] = std::minmax_element(ends.begin(), ends.end());
+  return {*least, *greatest};
 }
 
 }  // namespace
 
+CalibrationOptions calibration_options(const QuantOptions& options) {
+  CalibrationOptions out;
+  out.activations = {.kind = observer_from_word(options.observer),
+                     .percentile = options.percentile,
+                     .decay = options.observer_decay,
+                     .power_of_two = options.power_of_two};
+  out.weights = out.activations;
+  if (!options.weight_observer.empty()) {
+    out.weights.kind = observer_from_word(options.weight_observer);
+    if (out.weights.kind == ObserverKind::kEma || out.weights.kind == ObserverKind::kKl) {
+      throw ConfigError(ErrorText{"quant.weight_observer", "minmax, percentile or mse",
+                                  options.weight_observer, "ema and kl are for activations"});
+    }
+  }
+  return out;
+}
+
 Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatches& batches,
-                std::int64_t batch, ObserverKind kind) {
+                std::int64_t batch, const CalibrationOptions& options) {
   // Declares every parameter, scales included, before they are set.
   layers::Network declared(graph, quantized_layers(), store, {.batch = batch, .training = false});
   layers::Network network(strip_fake_quant(graph), layers::float_layers(), store,
                           {.batch = batch, .training = false, .keep_all_tensors = true});
-  std::map<std::string, Observed> observed;
-  for (const Node& node : graph.nodes()) {
-    if (is_fake_quant(node) && !node.has("share") && !is_weight(graph, node)) {
-      observed[node.inputs[0]];
-    }
-  }
+  const auto tensors = tensors_of_grids(graph);
+  std::map<std::string, ActivationObserver> observed;
+  for (const auto& [name, held] : tensors) observed.try_emplace(name, options.activations);
 
-  bool any = false;
-  batches([&](ConstTensorView images) {
+  ImageVariety variety;
+  bool any = observed.empty();  // weights alone need no images
+  const auto watch = [&](ConstTensorView images) {
     any = true;
+    variety.see(images);
     network.forward(images, layers::Phase::kEvaluate);
-    for (auto& [name, seen] : observed) {
-      const ConstTensorView tensor = network.tensor(name);
-      const kernels::MinMax range = kernels::min_max(tensor.data<float>(), tensor.elements());
-      require_finite(name, range);
-      seen.range = seen.any ? kernels::MinMax{std::min(seen.range.min, range.min),
-                                              std::max(seen.range.max, range.max)}
-                            : range;
-      seen.any = true;
+    for (auto& [name, observer] : observed) {
+      observer.see_range(joint_range(network, tensors.at(name)));
     }
-  });
+  };
+  if (!observed.empty()) batches(watch);
   if (!any) {
     throw ConfigError(ErrorText{"calibration", "at least one full batch of images", "none",
                                 "raise quant.calibration_images or data.validation_images"});
   }
-  if (kind == ObserverKind::kMse) {
-    for (auto& [name, seen] : observed) seen.histogram = Histogram(seen.range);
+  variety.require();
+  for (const auto& [name, observer] : observed) require_spread(name, observer.range());
+  if (!observed.empty() && observed.begin()->second.needs_values()) {
     batches([&](ConstTensorView images) {
       network.forward(images, layers::Phase::kEvaluate);
-      for (auto& [name, seen] : observed) seen.histogram.add(network.tensor(name).span<float>());
+      for (auto& [name, observer] : observed) {
+        for (const std::string& held : tensors.at(name)) {
+          observer.see_values(network.tensor(held).span<float>());
+        }
+      }
     });
   }
 
@@ -123,20 +185,16 @@ Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatc
     Node node = original;
     if (is_fake_quant(node) && !node.has("share")) {
       if (is_weight(graph, node)) {
-        calibrate_weight(node, store, kind);
+        calibrate_weight(node, store, options.weights);
       } else {
-        const Observed& seen = observed.at(node.inputs[0]);
-        integer::AffineFormat format = format_of(node);
-        if (node.integer("asymmetric", 0) != 0) {
-          format.zero_point = asymmetric_grid(seen.range, format.range).zero_point;
-          node.set("zero_point", cat(format.zero_point));
-        }
-        store.at(scale_name(node)).value.data<float>()[0] =
-            kind == ObserverKind::kMse ? mse_scale(seen.histogram, format)
-                                       : scale_for_range(seen.range, format);
+        const ActivationObserver& observer = observed.at(node.inputs[0]);
+        const bool asymmetric = node.integer("asymmetric", 0) != 0;
+        const AsymmetricGrid grid = observer.grid(format_of(node), asymmetric);
+        if (asymmetric) node.set("zero_point", cat(grid.zero_point));
+        store.at(scale_name(node)).value.data<float>()[0] = grid.scale;
         if (const std::string range = cat(node.name, ".range"); store.has(range)) {
-          store.at(range).value.data<float>()[0] = seen.range.min;
-          store.at(range).value.data<float>()[1] = seen.range.max;
+          store.at(range).value.data<float>()[0] = observer.range().min;
+          store.at(range).value.data<float>()[1] = observer.range().max;
         }
       }
     } else if (is_fake_quant(node)) {
@@ -147,6 +205,7 @@ Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatc
     }
     out.add(std::move(node));
   }
+  start_quantizers(out, store);
   return out;
 }
 

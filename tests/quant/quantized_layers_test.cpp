@@ -21,6 +21,8 @@ using layers::ParameterStore;
 using layers::Phase;
 
 constexpr std::int64_t kBatch = 5;
+constexpr CalibrationOptions kMinMax{.activations = {.kind = ObserverKind::kMinMax},
+                                     .weights = {.kind = ObserverKind::kMinMax}};
 
 Graph residual_graph() {
   return Graph::parse(R"(bitloom-graph 1
@@ -63,8 +65,7 @@ struct QatSetup {
     images = random_images();
     const Network declared(residual_graph(), layers::float_layers(), store, {.batch = kBatch});
     graph = insert_fake_quant(residual_graph(), options, integer::profile_named(profile), true);
-    graph = calibrate(
-        graph, store, [&](const auto& use) { use(images.view()); }, kBatch, ObserverKind::kMse);
+    graph = calibrate(graph, store, [&](const auto& use) { use(images.view()); }, kBatch, {});
   }
   ParameterStore store{7};
   Tensor images;
@@ -195,12 +196,12 @@ TEST(FakeQuantLayer, EmaFollowsTheRangeInTrainingOnly) {
 TEST(Calibrate, RefusesAnEmptySetAndNotANumber) {
   QatSetup setup("lsq");
   EXPECT_THROW(calibrate(
-                   setup.graph, setup.store, [](const auto&) {}, kBatch, ObserverKind::kMinMax),
+                   setup.graph, setup.store, [](const auto&) {}, kBatch, kMinMax),
                ConfigError);
   setup.store.at("conv1.weight").value.data<float>()[0] = std::nanf("");
   EXPECT_THROW(calibrate(
                    setup.graph, setup.store, [&](const auto& use) { use(setup.images.view()); },
-                   kBatch, ObserverKind::kMinMax),
+                   kBatch, kMinMax),
                NumericError);
 }
 
@@ -210,7 +211,7 @@ TEST(Calibrate, GivesADeadChannelAScaleItsNeighboursHave) {
   for (std::int64_t i = 0; i < 27; ++i) weight.data<float>()[i] = 0.0F;
   calibrate(
       setup.graph, setup.store, [&](const auto& use) { use(setup.images.view()); }, kBatch,
-      ObserverKind::kMinMax);
+      kMinMax);
   const auto scale = setup.store.at("conv1.weight.q.scale").value.span<float>();
   const float largest_scale = *std::max_element(scale.begin(), scale.end());
   EXPECT_FLOAT_EQ(scale[0], largest_scale * 1e-3F);

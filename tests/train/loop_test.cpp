@@ -16,6 +16,7 @@
 #include "bitloom/quant/passes.h"
 #include "bitloom/quant/quantized_layers.h"
 #include "bitloom/train/evaluate.h"
+#include "support/error_matchers.h"
 #include "support/temp_dir.h"
 
 namespace bitloom::train {
@@ -80,9 +81,8 @@ Checkpoint fresh(const Task& task, const std::string& method, const std::string&
       integer::profile_named(profile), true);
   Tensor images(DType::kF32, Shape{kBatch, 1, 12, 12});
   datasets::normalize(task.dataset.validation.view(0, kBatch), task.normalization, images);
-  checkpoint.graph = quant::calibrate(
-      graph, checkpoint.parameters, [&](const auto& use) { use(images.view()); }, kBatch,
-      quant::ObserverKind::kMse);
+  checkpoint.graph = quant::calibrate(graph, checkpoint.parameters,
+                                      [&](const auto& use) { use(images.view()); }, kBatch, {});
   return checkpoint;
 }
 
@@ -104,6 +104,10 @@ void expect_same_tensors(const Checkpoint& a, const Checkpoint& b) {
   ASSERT_EQ(a.optimizer_slots.size(), b.optimizer_slots.size());
   for (const auto& [name, slot] : a.optimizer_slots) {
     EXPECT_EQ(std::memcmp(slot.raw(), b.optimizer_slots.at(name).raw(), slot.bytes()), 0) << name;
+  }
+  ASSERT_EQ(a.averages.size(), b.averages.size());
+  for (const auto& [name, average] : a.averages) {
+    EXPECT_EQ(std::memcmp(average.raw(), b.averages.at(name).raw(), average.bytes()), 0) << name;
   }
 }
 
@@ -168,6 +172,119 @@ INSTANTIATE_TEST_SUITE_P(Methods, LoopTest,
                                          LoopCase{"qat", "ema", "integer"},
                                          LoopCase{"qat", "lsq", "float"}),
                          testing::PrintToStringParamName());
+
+struct Recipe {
+  const char* name;
+  TrainOptions train;
+};
+void PrintTo(const Recipe& recipe, std::ostream* out) { *out << recipe.name; }
+
+class RecipeTest : public testing::TestWithParam<Recipe> {
+ protected:
+  LoopOptions options() const {
+    LoopOptions options = options_for(ignored_, 3);
+    options.train = GetParam().train;
+    options.train.epochs = 3;
+    options.train.batch = kBatch;
+    options.augment = {.pad = 1, .flip = true};
+    return options;
+  }
+  mutable std::vector<double> ignored_;
+};
+
+// Every optimizer and schedule, stopped in the second epoch and continued from a file.
+TEST_P(RecipeTest, ResumesBitForBit) {
+  const Task task;
+  Checkpoint whole = fresh(task, "qat");
+  LoopOptions loop = options();
+  EXPECT_TRUE(run_loop(whole, task.dataset, task.normalization, loop));
+  EXPECT_GT(whole.position.validation_top1, 30.0);  // four classes: chance is 25
+
+  const TempDir dir;
+  const auto file = dir.path() / "checkpoint.h5";
+  Checkpoint stopped = fresh(task, "qat");
+  int steps = 0;
+  loop.save = [&] { save_checkpoint(file, stopped); };
+  loop.should_stop = [&] { return ++steps == 13; };
+  EXPECT_FALSE(run_loop(stopped, task.dataset, task.normalization, loop));
+  Checkpoint resumed = load_checkpoint(file);
+  loop.save = [] {};
+  loop.should_stop = nullptr;
+  EXPECT_TRUE(run_loop(resumed, task.dataset, task.normalization, loop));
+  expect_same_tensors(whole, resumed);
+  EXPECT_EQ(whole.position.validation_top1, resumed.position.validation_top1);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Recipes, RecipeTest,
+    testing::Values(
+        Recipe{"adam_one_cycle", {.optimizer = "adam", .lr = 0.01, .schedule = "one-cycle"}},
+        Recipe{"adamw_step",
+               {.optimizer = "adamw", .lr = 0.01, .schedule = "step", .step_epochs = {1.0, 2.0}}},
+        Recipe{"nesterov_clipped_smoothed",
+               {.nesterov = true, .clip_norm = 1.0, .label_smoothing = 0.1}},
+        Recipe{"averaged", {.schedule = "constant", .ema_decay = 0.9}}),
+    testing::PrintToStringParamName());
+
+TEST(Loop, ValidatesExportsAndStartsFromAveragedWeights) {
+  const Task task;
+  const TempDir dir;
+  std::vector<double> ignored;
+  LoopOptions options = options_for(ignored);
+  Checkpoint last = fresh(task, "float");
+  run_loop(last, task.dataset, task.normalization, options);
+  EXPECT_TRUE(last.averages.empty());
+
+  options.train.ema_decay = 0.9;
+  Checkpoint averaged = fresh(task, "float");
+  run_loop(averaged, task.dataset, task.normalization, options);
+  // Averages watch the run and do not change it.
+  for (const auto& [name, parameter] : last.parameters.all()) {
+    const Tensor& other = averaged.parameters.at(name).value;
+    EXPECT_EQ(std::memcmp(parameter.value.raw(), other.raw(), other.bytes()), 0) << name;
+  }
+  EXPECT_TRUE(averaged.averages.contains("conv1.weight"));
+  EXPECT_TRUE(averaged.averages.contains("bn1.running_var"));
+
+  save_checkpoint(dir.path() / "checkpoint.h5", averaged);
+  const Checkpoint trained = load_trained(dir.path() / "checkpoint.h5");
+  EXPECT_TRUE(trained.averages.empty());
+  EXPECT_TRUE(trained.optimizer_slots.empty());
+  const auto logits = [&](const Checkpoint& checkpoint) {
+    return model_logits(lower_checkpoint(checkpoint, task.normalization), {.batch = 32},
+                        task.dataset.validation);
+  };
+  const Tensor of_averages = logits(averaged);
+  EXPECT_EQ(identical_share(of_averages, logits(trained)), 1.0);
+  EXPECT_EQ(identical_share(of_averages, logits(last)), 0.0);
+  EXPECT_EQ(top1_percent(of_averages, task.dataset.validation.labels),
+            averaged.position.validation_top1);
+}
+
+TEST(Loop, RefusesContradictoryOptionsBeforeTheFirstStep) {
+  const Task task;
+  std::vector<double> losses;
+  LoopOptions options = options_for(losses);
+  options.train.schedule = "step";
+  Checkpoint checkpoint = fresh(task, "float");
+  EXPECT_ERROR(ConfigError, run_loop(checkpoint, task.dataset, task.normalization, options),
+               "train.step_epochs");
+  EXPECT_TRUE(losses.empty());
+}
+
+TEST(Loop, TellsHowLongItWaitedForBatches) {
+  const Task task;
+  std::vector<double> ignored;
+  Checkpoint checkpoint = fresh(task, "float");
+  LoopOptions options = options_for(ignored);
+  std::vector<double> waits;
+  options.on_step = [&](const Progress& progress) { waits.push_back(progress.loader_wait_ms); };
+  run_loop(checkpoint, task.dataset, task.normalization, options);
+  ASSERT_EQ(waits.size(), 16U);
+  for (std::size_t i = 0; i < waits.size(); ++i) {
+    EXPECT_GE(waits[i], i % 8 == 0 ? 0.0 : waits[i - 1]);  // grows within an epoch
+  }
+}
 
 TEST(Loop, ExportedModelGivesTheReferencesLogitsAndTheSimulationsAnswers) {
   const Task task;

@@ -9,6 +9,7 @@
 #include "bitloom/layers/graph.h"
 #include "bitloom/layers/parameter.h"
 #include "bitloom/quant/observer.h"
+#include "bitloom/quant/options.h"
 
 namespace bitloom::quant {
 
@@ -16,13 +17,26 @@ namespace bitloom::quant {
 /// batches on every call.
 using CalibrationBatches = std::function<void(const std::function<void(ConstTensorView)>&)>;
 
+/// Which observers look at what.
+struct CalibrationOptions {
+  ObserverOptions activations;
+  ObserverOptions weights;
+};
+
+/// What `[quant]` asks for: `observer` for activations, `weight_observer` for weights, which is
+/// `observer` too where it is empty. @throws ConfigError for a word that is no observer of its
+/// kind.
+CalibrationOptions calibration_options(const QuantOptions& options);
+
 /// Sets "<node>.scale" (and ".range" of ema) of every fake_quant node from the float network's
 /// tensors: activations over all batches, weights per channel. A channel whose own scale would be
 /// below 1/1000 of the tensor's largest takes that: a dead channel needs no grid of its own, and a
 /// learned scale must not start at its lower bound.
 /// Returns the graph with zero_point set where a node says asymmetric=1.
-/// @throws NumericError naming the node if a value is not finite; ConfigError without batches.
+/// @throws NumericError naming the node if a value is not finite or an activation has one value
+/// only; ConfigError without batches, or if all of several images are the same.
 layers::Graph calibrate(const layers::Graph& graph, layers::ParameterStore& store,
-                        const CalibrationBatches& batches, std::int64_t batch, ObserverKind kind);
+                        const CalibrationBatches& batches, std::int64_t batch,
+                        const CalibrationOptions& options);
 
 }  // namespace bitloom::quant

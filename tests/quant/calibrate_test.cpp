@@ -1,0 +1,137 @@
+// What calibration refuses, and what its options reach.
+#include "bitloom/quant/calibrate.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "bitloom/core/random.h"
+#include "bitloom/layers/network.h"
+#include "bitloom/quant/passes.h"
+#include "support/error_matchers.h"
+
+namespace bitloom::quant {
+namespace {
+
+using layers::Graph;
+using layers::ParameterStore;
+
+constexpr std::int64_t kBatch = 4;
+
+struct Calibrated {
+  explicit Calibrated(QuantOptions quant = {.method = "ptq-static"}) : options(std::move(quant)) {
+    const Graph plain = Graph::parse(R"(bitloom-graph 1
+input = input(shape=2x6x6)
+conv1.weight = parameter(shape=4x2x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+relu1 = relu(conv1)
+flatten = flatten(relu1)
+fc.weight = parameter(shape=3x144)
+fc = linear(flatten, fc.weight, bias=1)
+)",
+                                     "test");
+    const layers::Network declared(plain, layers::float_layers(), store, {.batch = kBatch});
+    graph = insert_fake_quant(plain, options, integer::profile_named("int8"), true);
+    images = Tensor(DType::kF32, Shape{kBatch, 2, 6, 6});
+    const RandomStream random(5, "images");
+    for (std::int64_t i = 0; i < images.elements(); ++i) {
+      images.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
+    }
+  }
+  Graph run() {
+    return calibrate(
+        graph, store, [this](const auto& use) { use(images.view()); }, kBatch,
+        calibration_options(options));
+  }
+  float scale(const std::string& node) { return store.at(node + ".scale").value.data<float>()[0]; }
+
+  QuantOptions options;
+  ParameterStore store{3};
+  Graph graph;
+  Tensor images;
+};
+
+TEST(Calibrate, NamesAConstantActivation) {
+  Calibrated setup;
+  for (float& weight : setup.store.at("conv1.weight").value.span<float>()) weight = 0.0F;
+  EXPECT_ERROR(NumericError, setup.run(),
+               "relu1: expected values that differ during calibration, found the constant 0");
+}
+
+TEST(Calibrate, RefusesCopiesOfOneImage) {
+  Calibrated setup;
+  const std::int64_t size = setup.images.elements() / kBatch;
+  for (std::int64_t i = size; i < setup.images.elements(); ++i) {
+    setup.images.data<float>()[i] = setup.images.data<float>()[i % size];
+  }
+  EXPECT_ERROR(ConfigError, setup.run(), "found 4 copies of one image");
+}
+
+TEST(Calibrate, RefusesAConstantSet) {
+  Calibrated setup;
+  for (float& pixel : setup.images.span<float>()) pixel = 0.25F;
+  EXPECT_ERROR(ConfigError, setup.run(), "calibration: expected images that differ");
+}
+
+TEST(Calibrate, RefusesObserversThatAreNotForWeights) {
+  QuantOptions options;
+  options.weight_observer = "kl";
+  EXPECT_ERROR(ConfigError, calibration_options(options), "quant.weight_observer");
+}
+
+TEST(Calibrate, EveryObserverSetsEveryScale) {
+  for (const char* word : {"minmax", "ema", "percentile", "kl", "mse"}) {
+    SCOPED_TRACE(word);
+    Calibrated setup({.method = "ptq-static", .observer = word, .percentile = 90.0});
+    setup.run();
+    float most = 0.0F;
+    for (const float pixel : setup.images.span<float>()) most = std::max(most, std::abs(pixel));
+    EXPECT_LE(setup.scale("input.q"), most / 127.0F);
+    EXPECT_GT(setup.scale("input.q"), most / 127.0F / 8.0F);
+    EXPECT_NE(setup.scale("conv1.weight.q"), 1.0F);
+    if (std::string(word) == "percentile") {
+      EXPECT_LT(setup.scale("input.q"), 0.9F * most / 127.0F);
+    }
+  }
+}
+
+TEST(Calibrate, WeightsMayHaveTheirOwnObserver) {
+  Calibrated both({.method = "ptq-static", .observer = "minmax", .weight_bits = 4});
+  Calibrated own({.method = "ptq-static",
+             .observer = "minmax",
+             .weight_observer = "percentile",
+             .percentile = 80.0,
+             .weight_bits = 4});
+  both.run();
+  own.run();
+  EXPECT_EQ(own.scale("relu1.q"), both.scale("relu1.q"));
+  EXPECT_LT(own.scale("conv1.weight.q"), both.scale("conv1.weight.q"));
+}
+
+TEST(Calibrate, PowersOfTwoReachWeightsAndActivations) {
+  for (const char* word : {"minmax", "mse"}) {
+    for (const bool asymmetric : {false, true}) {
+      SCOPED_TRACE(cat(word, " ", asymmetric));
+      QuantOptions options{.method = "ptq-static", .observer = word, .power_of_two = true};
+      options.asymmetric = asymmetric;
+      Calibrated setup(options);
+      for (std::int64_t i = 0; i < 18; ++i) {  // a dead channel takes a power of two as well
+        setup.store.at("conv1.weight").value.data<float>()[i] = 0.0F;
+      }
+      setup.run();
+      int scales = 0;
+      for (const auto& [name, parameter] : setup.store.all()) {
+        if (!name.ends_with(".scale")) continue;
+        for (const float scale : parameter.value.span<float>()) {
+          int exponent = 0;
+          EXPECT_EQ(std::frexp(scale, &exponent), 0.5F) << name;
+          ++scales;
+        }
+      }
+      EXPECT_EQ(scales, 2 + 4 + 3);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace bitloom::quant
