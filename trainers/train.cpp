@@ -30,7 +30,7 @@ void require_same_network(const train::Checkpoint& checkpoint, const Experiment&
 // Weights and statistics of a float checkpoint, under the network of this run.
 void start_from(train::Checkpoint& checkpoint, const Experiment& experiment,
                 const std::filesystem::path& init) {
-  train::Checkpoint source = train::load_checkpoint(init);
+  train::Checkpoint source = train::load_trained(init);
   require_same_network(source, experiment, init);
   if (source.method != "float") {
     throw ConfigError(ErrorText{init.string(), "a float checkpoint", source.method,
@@ -143,6 +143,7 @@ TrainResult train(const TrainRequest& request) {
                                     {"validation_top1", report.validation_top1},
                                     {"lr", progress.lr},
                                     {"images_per_second", report.images_per_second},
+                                    {"loader_wait_ms", progress.loader_wait_ms},
                                     {"seconds", progress.position.seconds}});
     }
     if (request.watcher) request.watcher(report);

@@ -6,6 +6,7 @@
 #include "bitloom/core/parallel.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/kernels/onednn.h"
+#include "bitloom/quant/quantizer.h"
 
 namespace bitloom::train {
 namespace {
@@ -14,6 +15,7 @@ constexpr const char* kSchema = "bitloom.checkpoint";
 constexpr int kVersion = 1;
 constexpr std::string_view kParameters = "parameters/";
 constexpr std::string_view kOptimizer = "optimizer/";
+constexpr std::string_view kAverages = "averages/";
 
 // Memory order of a parameter, for foreign readers.
 std::string axes_of(const Shape& shape) {
@@ -63,6 +65,9 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   for (const auto& [name, slot] : checkpoint.optimizer_slots) {
     archive.put(cat(kOptimizer, name), slot.clone(), axes_of(slot.shape()));
   }
+  for (const auto& [name, average] : checkpoint.averages) {
+    archive.put(cat(kAverages, name), average.clone(), axes_of(average.shape()));
+  }
   const Position& position = checkpoint.position;
   archive.put_attribute("", "epoch", position.epoch);
   archive.put_attribute("", "step", position.step);
@@ -97,6 +102,8 @@ Checkpoint checkpoint_from_archive(const Archive& archive) {
       copy(entry.tensor, parameter.value);
     } else if (path.starts_with(kOptimizer)) {
       checkpoint.optimizer_slots.emplace(path.substr(kOptimizer.size()), entry.tensor.clone());
+    } else if (path.starts_with(kAverages)) {
+      checkpoint.averages.emplace(path.substr(kAverages.size()), entry.tensor.clone());
     }
   }
   checkpoint.position = {.epoch = archive.integer("", "epoch"),
@@ -113,6 +120,15 @@ Checkpoint checkpoint_from_archive(const Archive& archive) {
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {
   return checkpoint_from_archive(io::load_archive(path));
+}
+
+Checkpoint load_trained(const std::filesystem::path& path) {
+  Checkpoint checkpoint = load_checkpoint(path);
+  put_averages(checkpoint.averages, path.string(), checkpoint.parameters);
+  quant::settle_quantizers(checkpoint.graph, checkpoint.parameters);
+  checkpoint.averages.clear();
+  checkpoint.optimizer_slots.clear();
+  return checkpoint;
 }
 
 }  // namespace bitloom::train

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "bitloom/datasets/loader.h"
 #include "bitloom/deploy/lower.h"
 #include "bitloom/integer/profile.h"
+#include "bitloom/quant/quantizer.h"
 #include "bitloom/train/evaluate.h"
 #include "bitloom/train/optimizer.h"
 #include "bitloom/train/step.h"
@@ -20,9 +22,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double validate(const Checkpoint& checkpoint, const datasets::Dataset& dataset,
+double validate(Checkpoint& checkpoint, const datasets::Dataset& dataset,
                 ConstTensorView normalization, const LoopOptions& options) {
   if (dataset.validation.size() == 0) return 0.0;
+  quant::settle_quantizers(checkpoint.graph, checkpoint.parameters);
   const integer::Model model = lower_checkpoint(checkpoint, normalization);
   const Tensor logits =
       model_logits(model,
@@ -32,47 +35,89 @@ double validate(const Checkpoint& checkpoint, const datasets::Dataset& dataset,
   return top1_percent(logits, dataset.validation.labels);
 }
 
+std::map<std::string, Tensor> copies(const std::map<std::string, Tensor>& slots) {
+  std::map<std::string, Tensor> out;
+  for (const auto& [name, slot] : slots) out.emplace(name, slot.clone());
+  return out;
+}
+
+// The slots of `fresh`, with what `old` has of the same name and shape.
+std::map<std::string, Tensor> carried(const std::map<std::string, Tensor>& old,
+                                      const std::map<std::string, Tensor>& fresh) {
+  std::map<std::string, Tensor> out;
+  for (const auto& [name, slot] : fresh) {
+    const auto found = old.find(name);
+    const bool stays = found != old.end() && found->second.shape() == slot.shape();
+    out.emplace(name, stays ? found->second.clone() : slot.clone());
+  }
+  return out;
+}
+
+// Plans the step before the loop's first one, and again where an epoch begins with another graph.
+void prepare(std::optional<TrainingStep>& step, Checkpoint& checkpoint, const LoopOptions& options,
+             std::int64_t classes) {
+  const bool changed =
+      checkpoint.position.step == 0 && options.begin_epoch && options.begin_epoch();
+  if (step && !changed) return;
+  std::map<std::string, Tensor> slots =
+      step ? copies(step->optimizer().slots()) : copies(checkpoint.optimizer_slots);
+  if (changed) checkpoint.averages.clear();
+  step.reset();  // its memory goes before the next one's comes
+  step.emplace(checkpoint, options.train, options.forward, classes);
+  if (options.teacher != nullptr) step->learn_from(*options.teacher, options.distillation);
+  if (changed) slots = carried(slots, step->optimizer().slots());
+  if (!slots.empty()) step->optimizer().restore(slots, "checkpoint");
+}
+
 }  // namespace
 
 integer::Model lower_checkpoint(const Checkpoint& checkpoint, ConstTensorView normalization) {
-  return deploy::lower(checkpoint.graph, checkpoint.parameters,
-                       {.network = checkpoint.network,
-                        .method = checkpoint.method,
-                        .profile = checkpoint.method == "float" ? "" : checkpoint.profile,
-                        .config_text = checkpoint.config_text,
-                        .normalization = normalization});
+  const auto lower = [&](const layers::Graph& graph, const layers::ParameterStore& parameters) {
+    return deploy::lower(graph, parameters,
+                         {.network = checkpoint.network,
+                          .method = checkpoint.method,
+                          .profile = checkpoint.method == "float" ? "" : checkpoint.profile,
+                          .config_text = checkpoint.config_text,
+                          .normalization = normalization});
+  };
+  if (checkpoint.averages.empty()) return lower(checkpoint.graph, checkpoint.parameters);
+  layers::ParameterStore averaged(checkpoint.parameters.seed());
+  for (const auto& [name, parameter] : checkpoint.parameters.all()) {
+    const Tensor& value = parameter.value;
+    copy(value, averaged.declare(name, value.shape(), parameter.role, {}).value);
+  }
+  put_averages(checkpoint.averages, "checkpoint", averaged);
+  layers::Graph graph = checkpoint.graph;
+  quant::settle_quantizers(graph, averaged);
+  return lower(graph, averaged);
 }
 
 bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Tensor& normalization,
               const LoopOptions& options) {
+  for (const ErrorText& text : contradictions(options.train)) throw ConfigError(text);
   const std::int64_t batch = options.train.batch;
-  TrainingStep training_step(checkpoint, options.train, options.forward, dataset.classes);
-  Sgd& optimizer = training_step.optimizer();
-  if (!checkpoint.optimizer_slots.empty()) {
-    optimizer.restore(checkpoint.optimizer_slots, "checkpoint");
-  }
+  std::optional<TrainingStep> training_step;
   datasets::BatchLoader loader(dataset.train, normalization.clone(),
                                {.batch = batch, .seed = options.seed, .augment = options.augment});
   const std::int64_t steps = loader.batches();
   const std::int64_t all_steps = steps * options.train.epochs;
   Position& position = checkpoint.position;
   const auto save = [&] {
-    checkpoint.optimizer_slots.clear();
-    for (const auto& [name, slot] : optimizer.slots()) {
-      checkpoint.optimizer_slots.emplace(name, slot.clone());
-    }
+    checkpoint.optimizer_slots = copies(training_step->optimizer().slots());
+    quant::settle_quantizers(checkpoint.graph, checkpoint.parameters);
     options.save();
   };
 
   while (position.epoch < options.train.epochs) {
+    prepare(training_step, checkpoint, options, dataset.classes);
     loader.start(position.epoch, position.step);
     const auto start = std::chrono::steady_clock::now();
     const double seconds_before = position.seconds;
     const std::int64_t first_step = position.step;
     while (const std::optional<datasets::Batch> data = loader.next()) {
       const std::int64_t global_step = position.epoch * steps + position.step;
-      const double lr = learning_rate(options.train, global_step, all_steps, steps);
-      const StepResult result = training_step.run(data->images, data->labels, lr);
+      const StepRates rates = rates_at(options.train, global_step, all_steps, steps);
+      const StepResult result = training_step->run(data->images, data->labels, rates);
       if (!std::isfinite(result.loss)) {
         throw NumericError(ErrorText{
             cat("epoch ", position.epoch + 1, ", step ", position.step + 1), "a finite loss",
@@ -87,7 +132,13 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
       const double rate = static_cast<double>((position.step - first_step) * batch) / elapsed;
       const auto report = [&](const Position& at, bool done) {
         if (!options.on_step) return;
-        options.on_step({at, steps, at.step * batch, lr, rate, done});
+        options.on_step({.position = at,
+                         .steps = steps,
+                         .images = at.step * batch,
+                         .lr = rates.lr,
+                         .images_per_second = rate,
+                         .loader_wait_ms = loader.waits().milliseconds,
+                         .epoch_done = done});
       };
       if (position.step == steps) {
         position.validation_top1 = validate(checkpoint, dataset, normalization, options);

@@ -1,8 +1,9 @@
 #include "bitloom/train/optimizer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <numbers>
+#include <string_view>
 
 #include "bitloom/core/parallel.h"
 
@@ -11,85 +12,186 @@ namespace {
 
 constexpr std::int64_t kGrain = 32768;
 
-struct Rates {
-  float lr;
-  float momentum;
-  float decay;
+/// One parameter and how it is to be changed.
+struct Change {
+  std::int64_t count = 0;
+  float* value = nullptr;
+  const float* gradient = nullptr;
+  float* first = nullptr;   ///< slot 0
+  float* second = nullptr;  ///< slot 1, where the rule has one
+  bool bounded = false;     ///< no value may leave [0.9, 1.1] of itself
+  float gradient_factor = 1.0F;
+  float lr = 0.0F;
+  float decay = 0.0F;
+  StepRates rates;
 };
 
-void update(float* weight, const float* gradient, float* velocity, std::int64_t count,
-            const Rates& rates) {
-  parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      velocity[i] = rates.momentum * velocity[i] + (gradient[i] + rates.decay * weight[i]);
-      weight[i] -= rates.lr * velocity[i];
+/// value = next(value, i), bounded or not, in one pass.
+template <typename Next>
+void sweep(const Change& change, const Next& next) {
+  float* value = change.value;
+  parallel_for(change.count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+    if (change.bounded) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        value[i] = std::clamp(next(value[i], i), 0.9F * value[i], 1.1F * value[i]);
+      }
+    } else {
+      for (std::int64_t i = begin; i < end; ++i) value[i] = next(value[i], i);
     }
   });
 }
 
-// As update, but no scale leaves [0.9, 1.1] of itself.
-void update_scales(float* scale, const float* gradient, float* velocity, std::int64_t count,
-                   const Rates& rates) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const float before = scale[i];
-    velocity[i] = rates.momentum * velocity[i] + gradient[i];
-    scale[i] = std::clamp(before - rates.lr * velocity[i], 0.9F * before, 1.1F * before);
+void sgd(const Change& change, const TrainOptions& options) {
+  const float* gradient = change.gradient;
+  float* velocity = change.first;
+  const auto momentum = static_cast<float>(change.rates.momentum);
+  const float factor = change.gradient_factor;
+  const float decay = change.decay;
+  const float lr = change.lr;
+  if (options.nesterov) {
+    sweep(change, [=](float value, std::int64_t i) {
+      const float g = factor * gradient[i] + decay * value;
+      velocity[i] = momentum * velocity[i] + g;
+      return value - lr * (g + momentum * velocity[i]);
+    });
+  } else {
+    sweep(change, [=](float value, std::int64_t i) {
+      velocity[i] = momentum * velocity[i] + (factor * gradient[i] + decay * value);
+      return value - lr * velocity[i];
+    });
   }
+}
+
+/// Adam; `coupled` decay goes through the moments, the other (AdamW) does not.
+void adam_step(const Change& change, const TrainOptions& options, bool coupled) {
+  const double beta1 = change.rates.momentum;
+  const auto count = static_cast<double>(change.rates.step + 1);
+  const double correction1 = 1.0 - std::pow(beta1, count);
+  const double correction2 = std::sqrt(1.0 - std::pow(options.beta2, count));
+  const auto size = static_cast<float>(static_cast<double>(change.lr) / correction1);
+  const auto new_share1 = static_cast<float>(1.0 - beta1);
+  const auto old_share2 = static_cast<float>(options.beta2);
+  const auto new_share2 = static_cast<float>(1.0 - options.beta2);
+  const auto root_correction = static_cast<float>(correction2);
+  const auto epsilon = static_cast<float>(options.adam_epsilon);
+  const float factor = change.gradient_factor;
+  const float coupled_decay = coupled ? change.decay : 0.0F;
+  const float kept = coupled ? 1.0F : 1.0F - change.lr * change.decay;
+  const float* gradient = change.gradient;
+  float* mean = change.first;
+  float* square = change.second;
+  sweep(change, [=](float value, std::int64_t i) {
+    const float g = factor * gradient[i] + coupled_decay * value;
+    mean[i] += new_share1 * (g - mean[i]);
+    square[i] = old_share2 * square[i] + new_share2 * g * g;
+    return kept * value - size * (mean[i] / (std::sqrt(square[i]) / root_correction + epsilon));
+  });
+}
+
+void adam(const Change& change, const TrainOptions& options) { adam_step(change, options, true); }
+void adamw(const Change& change, const TrainOptions& options) { adam_step(change, options, false); }
+
+/// c of optimizer.h. Pieces are summed in order, so the sum depends on the thread count alone.
+float clip_factor(const layers::ParameterStore& store, double clip_norm) {
+  if (clip_norm <= 0.0) return 1.0F;
+  double total = 0.0;
+  std::array<double, 256> pieces;  // the most threads there are
+  for (const auto& [name, parameter] : store.all()) {
+    if (!layers::is_trainable(parameter.role)) continue;
+    pieces.fill(0.0);
+    const float* gradient = parameter.gradient.data<float>();
+    parallel_for(parameter.gradient.elements(), kGrain,
+                 [&](std::int64_t begin, std::int64_t end, int piece) {
+                   double sum = 0.0;
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     sum += static_cast<double>(gradient[i]) * static_cast<double>(gradient[i]);
+                   }
+                   pieces[static_cast<std::size_t>(piece)] = sum;
+                 });
+    for (const double piece : pieces) total += piece;
+  }
+  return static_cast<float>(std::min(1.0, clip_norm / (std::sqrt(total) + 1e-6)));
 }
 
 }  // namespace
 
-double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_t steps,
-                     std::int64_t steps_per_epoch) {
-  const double warmup =
-      std::min(static_cast<double>(steps),
-               std::round(options.warmup_epochs * static_cast<double>(steps_per_epoch)));
-  const auto t = static_cast<double>(step);
-  if (t < warmup) return options.lr * (t + 1.0) / warmup;
-  const double progress = (t - warmup) / std::max(1.0, static_cast<double>(steps) - warmup);
-  const double cosine = (1.0 + std::cos(std::numbers::pi * progress)) / 2.0;
-  return options.lr * (options.lr_final_ratio + (1.0 - options.lr_final_ratio) * cosine);
+/// A slot's name is its prefix and the parameter's name.
+struct OptimizerRule {
+  std::string_view word;
+  std::size_t slots = 0;
+  std::array<std::string_view, 2> prefixes;
+  void (*update)(const Change&, const TrainOptions&) = nullptr;
+};
+
+namespace {
+
+constexpr std::array<OptimizerRule, 3> kRules{
+    {{"sgd", 1, {"", ""}, sgd},
+     {"adam", 2, {"first_moment/", "second_moment/"}, adam},
+     {"adamw", 2, {"first_moment/", "second_moment/"}, adamw}}};
+
+const OptimizerRule& rule_of(const std::string& word) {
+  for (const OptimizerRule& rule : kRules) {
+    if (rule.word == word) return rule;
+  }
+  throw ConfigError(ErrorText{"train.optimizer", "sgd, adam or adamw", cat("'", word, "'"), ""});
 }
 
-Sgd::Sgd(layers::ParameterStore& store, const TrainOptions& options)
-    : store_(store), options_(options) {
-  for (const auto& [name, parameter] : store_.all()) {
-    if (layers::is_trainable(parameter.role)) {
-      slots_.emplace(name, Tensor(DType::kF32, parameter.value.shape()));
+}  // namespace
+
+std::vector<std::string> optimizer_words() {
+  std::vector<std::string> words;
+  for (const OptimizerRule& rule : kRules) words.emplace_back(rule.word);
+  return words;
+}
+
+Optimizer::Optimizer(layers::ParameterStore& store, const TrainOptions& options)
+    : store_(store), options_(options), rule_(rule_of(options.optimizer)) {
+  for (auto& [name, parameter] : store_.all()) {
+    if (!layers::is_trainable(parameter.role)) continue;
+    Target target{&parameter, {}};
+    for (std::size_t slot = 0; slot < rule_.slots; ++slot) {
+      target.slots[slot] = slots_
+                               .emplace(cat(rule_.prefixes[slot], name),
+                                        Tensor(DType::kF32, parameter.value.shape()))
+                               .first->second.data<float>();
     }
+    targets_.push_back(target);
   }
 }
 
-void Sgd::step(double lr) {
-  for (auto& [name, velocity] : slots_) {
-    layers::Parameter& parameter = store_.at(name);
-    float* value = parameter.value.data<float>();
-    const float* gradient = parameter.gradient.data<float>();
-    Rates rates{.lr = static_cast<float>(lr),
-                .momentum = static_cast<float>(options_.momentum),
-                .decay = 0.0F};
-    if (parameter.role == layers::Role::kQuantizerScale) {
-      rates.lr = static_cast<float>(lr * options_.scale_lr_ratio);
-      update_scales(value, gradient, velocity.data<float>(), velocity.elements(), rates);
-      continue;
-    }
-    if (parameter.role == layers::Role::kWeight) {
-      rates.decay = static_cast<float>(options_.weight_decay);
-    }
-    update(value, gradient, velocity.data<float>(), velocity.elements(), rates);
+void Optimizer::step(const StepRates& rates) {
+  const float factor = clip_factor(store_, options_.clip_norm);
+  for (const Target& target : targets_) {
+    const layers::Role role = target.parameter->role;
+    const bool is_scale = role == layers::Role::kQuantizerScale;
+    const bool is_quantizer = is_scale || role == layers::Role::kQuantizerOffset;
+    const double lr = is_quantizer ? rates.lr * options_.scale_lr_ratio : rates.lr;
+    rule_.update(
+        {.count = target.parameter->value.elements(),
+         .value = target.parameter->value.data<float>(),
+         .gradient = target.parameter->gradient.data<float>(),
+         .first = target.slots[0],
+         .second = target.slots[1],
+         .bounded = is_scale,
+         .gradient_factor = factor,
+         .lr = static_cast<float>(lr),
+         .decay = role == layers::Role::kWeight ? static_cast<float>(options_.weight_decay) : 0.0F,
+         .rates = rates},
+        options_);
   }
 }
 
-void Sgd::restore(const std::map<std::string, Tensor>& slots, const std::string& source) {
-  for (auto& [name, velocity] : slots_) {
+void Optimizer::restore(const std::map<std::string, Tensor>& slots, const std::string& source) {
+  for (auto& [name, slot] : slots_) {
     const auto saved = slots.find(name);
-    if (saved == slots.end() || saved->second.shape() != velocity.shape()) {
+    if (saved == slots.end() || saved->second.shape() != slot.shape()) {
       throw FormatError(
-          ErrorText{cat(source, ": optimizer/", name), to_string(velocity.shape()),
+          ErrorText{cat(source, ": optimizer/", name), to_string(slot.shape()),
                     saved == slots.end() ? "nothing" : to_string(saved->second.shape()),
                     "the checkpoint is not of this run"});
     }
-    copy(saved->second, velocity);
+    copy(saved->second, slot);
   }
 }
 

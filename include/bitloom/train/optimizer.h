@@ -1,43 +1,69 @@
-// Stochastic gradient descent with momentum over a parameter store, and its learning rate.
-// Comes from: layers/parameter.h. Goes to: train/loop.h, checkpoint.
+// Gradient descent over a parameter store: how a gradient becomes a change of a parameter.
+// Comes from: layers/parameter.h, schedule.h. Goes to: train/step.h, checkpoint.
 #pragma once
 
-#include <cstdint>
+#include <array>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "bitloom/core/tensor.h"
 #include "bitloom/layers/parameter.h"
 #include "bitloom/train/options.h"
+#include "bitloom/train/schedule.h"
 
 namespace bitloom::train {
 
-/// Learning rate of step t (from 0) of `steps`, see TrainOptions.
-double learning_rate(const TrainOptions& options, std::int64_t step, std::int64_t steps,
-                     std::int64_t steps_per_epoch);
+/// Words that `train.optimizer` takes.
+std::vector<std::string> optimizer_words();
 
-/// v = momentum * v + (g + decay * w);  w = w - lr * v, elementwise in f32.
-/// Weights (Role::kWeight) are decayed, nothing else is; quantizer scales move with
-/// lr * scale_lr_ratio, by at most a tenth of themselves in a step: an 8-bit scale is small beside
-/// its gradient, and LSQ's plain step can jump below zero where a few weights begin to clip.
-/// Source: Sutskever et al. 2013 in PyTorch's form (lr outside v); the bound on scales is ours.
-class Sgd {
+/// A row of the table of rules, in optimizer.cpp.
+struct OptimizerRule;
+
+/// One rule for all trainable parameters, elementwise in f32, each parameter in one pass.
+///
+/// With g = c * gradient, c = min(1, clip_norm / (|all gradients| + 1e-6)) where clip_norm is set
+/// (the norm is summed in double over all trainable parameters) and 1 elsewhere:
+///   sgd:   g += decay * w;  v = momentum * v + g;
+///          w -= lr * v, with nesterov w -= lr * (g + momentum * v)
+///   adam:  g += decay * w;  a = a + (1 - beta1) * (g - a);  b = beta2 * b + (1 - beta2) * g * g;
+///          w -= lr / (1 - beta1^(t+1)) * a / (sqrt(b) / sqrt(1 - beta2^(t+1)) + epsilon)
+///   adamw: the same with w *= 1 - lr * decay in place of g += decay * w
+/// beta1 is the momentum, t the step of the whole run.
+/// Weights (Role::kWeight) are decayed, nothing else is; quantizer scales and offsets move with
+/// lr * scale_lr_ratio, scales by at most a tenth of themselves in a step whatever the rule: an
+/// 8-bit scale is small beside its gradient, and LSQ's plain step can jump below zero where a few
+/// weights begin to clip.
+/// Sources: Sutskever et al. 2013 in PyTorch's form (lr outside v); Kingma and Ba, arXiv:1412.6980;
+///   Loshchilov and Hutter, arXiv:1711.05101; Pascanu et al., arXiv:1211.5063 (clipping). The bound
+///   on scales is ours.
+/// Golden: tests/golden/optim.h5, made by tools/golden/optim.py.
+class Optimizer {
  public:
-  /// Makes a zero momentum for every trainable parameter of the store.
-  Sgd(layers::ParameterStore& store, const TrainOptions& options);
+  /// Makes zero slots for every trainable parameter of the store.
+  /// @throws ConfigError for an unknown options.optimizer.
+  Optimizer(layers::ParameterStore& store, const TrainOptions& options);
 
-  void step(double lr);
+  void step(const StepRates& rates);
 
-  /// Momentum by parameter name; what a checkpoint keeps.
-  std::map<std::string, Tensor>& slots() { return slots_; }
+  /// What a checkpoint keeps: sgd's v under a parameter's name, adam's a and b under
+  /// "first_moment/NAME" and "second_moment/NAME".
   const std::map<std::string, Tensor>& slots() const { return slots_; }
-  /// Copies saved momenta. @throws FormatError if a parameter has none or another shape.
+  /// Copies saved slots. @throws FormatError if one is missing or has another shape.
   void restore(const std::map<std::string, Tensor>& slots, const std::string& source);
 
  private:
+  /// A parameter and the memory of its slots; both stay where they are.
+  struct Target {
+    layers::Parameter* parameter = nullptr;
+    std::array<float*, 2> slots{};
+  };
+
   layers::ParameterStore& store_;
   TrainOptions options_;
+  const OptimizerRule& rule_;
   std::map<std::string, Tensor> slots_;
+  std::vector<Target> targets_;
 };
 
 }  // namespace bitloom::train
