@@ -113,6 +113,7 @@ void apply(const std::vector<Setting>& settings, Config& config, Problems& probl
 
 /// Values that are right one by one and wrong together.
 void check_together(const Config& config, Problems& problems) {
+  for (const ErrorText& text : train::contradictions(config.train)) problems.add(text);
   const std::string& method = config.quant.method;
   if (config.quant.asymmetric && method.starts_with("ptq-") &&
       !quant::has_activation_grids(method)) {
