@@ -11,7 +11,7 @@ void quantize(const QuantizeRequest& request) {
                                 request.config.quant.method,
                                 "quantization-aware training is `bitloom train`"});
   }
-  train::Checkpoint checkpoint = train::load_checkpoint(request.checkpoint);
+  train::Checkpoint checkpoint = train::load_trained(request.checkpoint);
   if (checkpoint.method != "float") {
     throw ConfigError(ErrorText{request.checkpoint.string(), "a float checkpoint",
                                 checkpoint.method,
@@ -29,7 +29,6 @@ void quantize(const QuantizeRequest& request) {
   const Experiment experiment(config);
   quantize_checkpoint(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);
-  checkpoint.optimizer_slots.clear();
   checkpoint.environment = train::current_environment();
   train::save_checkpoint(request.out, checkpoint);
 }
