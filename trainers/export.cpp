@@ -62,7 +62,7 @@ void export_model(const ExportRequest& request) {
 }
 
 QuantizationMeasure measure_quantization(const std::filesystem::path& path, const Config& config) {
-  train::Checkpoint checkpoint = train::load_checkpoint(path);
+  train::Checkpoint checkpoint = train::load_trained(path);
   Config own = config_from_ini(checkpoint.config_text, path.string());
   own.data.path = config.data.path;
   const datasets::ImageSet images = datasets::load_test_set(own.data);
