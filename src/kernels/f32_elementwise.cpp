@@ -37,7 +37,8 @@ void relu_gradient(ConstTensorView y, ConstTensorView dy, TensorView dx) noexcep
 void clip(ConstTensorView x, ClipBounds bounds, TensorView y) noexcept {
   const float* in = x.data<float>();
   float* out = y.data<float>();
-  const auto [low, high] = bounds;
+  const float low = bounds.low;
+  const float high = bounds.high;
   parallel_for(x.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
@@ -52,7 +53,8 @@ void clip_gradient(ConstTensorView y, ConstTensorView dy, ClipBounds bounds,
   const float* value = y.data<float>();
   const float* in = dy.data<float>();
   float* out = dx.data<float>();
-  const auto [low, high] = bounds;
+  const float low = bounds.low;
+  const float high = bounds.high;
   parallel_for(y.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
