@@ -7,6 +7,7 @@
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/kernels/onednn.h"
 #include "bitloom/quant/quantizer.h"
+#include "bitloom/quant/quantizer.h"
 
 namespace bitloom::train {
 namespace {
