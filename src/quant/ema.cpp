@@ -1,5 +1,7 @@
 #include "bitloom/quant/ema.h"
 
+#include <algorithm>
+
 #include "bitloom/quant/observer.h"
 
 namespace bitloom::quant {
@@ -45,6 +47,13 @@ void EmaQuantizer::start(ConstTensorView x) { settle(x); }
 void EmaQuantizer::forget() {
   store_.erase(cat(name_, ".range"));
   range_ = nullptr;
+}
+
+void widen_range(layers::Parameter& range, ConstTensorView x) {
+  const kernels::MinMax batch = kernels::min_max(x.data<float>(), x.elements());
+  float* wide = range.value.data<float>();
+  wide[0] = std::min(wide[0], batch.min);
+  wide[1] = std::max(wide[1], batch.max);
 }
 
 }  // namespace bitloom::quant

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "bitloom/core/error.h"
+#include "bitloom/quant/ema.h"
 #include "bitloom/quant/observer.h"
 
 namespace bitloom::quant {
@@ -12,6 +13,14 @@ namespace {
 const layers::Parameter* shared_zero_point(const layers::LayerContext& context) {
   const std::string name = cat(context.node.word("share", ""), ".zero_point");
   return context.parameters.has(name) ? &context.parameters.at(name) : nullptr;
+}
+
+// The range that a joined node's values widen, where the owner follows one.
+layers::Parameter* joined_range(const layers::LayerContext& context) {
+  const std::string name = cat(context.node.word("share", ""), ".range");
+  const bool follows =
+      context.node.integer("joined", 0) != 0 && context.node.integer("frozen", 0) == 0;
+  return follows && context.parameters.has(name) ? &context.parameters.at(name) : nullptr;
 }
 
 }  // namespace
@@ -25,6 +34,7 @@ FakeQuantLayer::FakeQuantLayer(const layers::LayerContext& context) : name_(cont
   if (context.node.has("share")) {
     scale_ = &context.parameters.at(scale_name(context.node));
     zero_point_ = shared_zero_point(context);
+    joined_range_ = joined_range(context);
   } else {
     quantizer_ = make_quantizer({context.node, input.shape, context.parameters});
     scale_ = &quantizer_->scale();
@@ -66,6 +76,8 @@ void FakeQuantLayer::forward(const layers::ForwardCall& call) {
     if (call.phase == layers::Phase::kTrain) quantizer_->observe(call.inputs[0]);
     quantizer_->settle(call.inputs[0]);
     quantized_ = quantizer_->transformed(call.inputs[0]);
+  } else if (joined_range_ != nullptr && call.phase == layers::Phase::kTrain) {
+    widen_range(*joined_range_, call.inputs[0]);
   }
   if (zero_point_ != nullptr) {
     rows_.format.zero_point = static_cast<std::int32_t>(zero_point_->value.data<float>()[0]);

@@ -44,8 +44,8 @@ kernels::Int8Problem int8_problem(const LayerContext& context) {
   const bool biased = context.node.integer("bias", 0) != 0;
   return {.source = source_shape(context),
           .source_dtype = context.inputs[0].dtype,
-          .source_zero_point = context.inputs[0].format.zero_point != 0 ||
-                               context.inputs[0].zero_point != nullptr,
+          .source_zero_point =
+              context.inputs[0].format.zero_point != 0 || context.inputs[0].zero_point != nullptr,
           .weight = context.inputs[1].shape,
           .window = window_of(context),
           .destination_dtype = DType::kF32,
@@ -186,7 +186,8 @@ layers::LayerRegistry quantized_layers() {
       .make = [](const LayerContext& context) { return std::make_unique<FakeQuantLayer>(context); },
       .inputs = 1,
       .attributes = {"quantizer", "bits", "dtype", "qmin", "qmax", "zero_point", "axis", "weight",
-                     "decay", "share", "asymmetric", "output", "frozen", "power_of_two", "alpha_decay"}};
+                     "decay", "share", "joined", "asymmetric", "output", "frozen", "power_of_two",
+                     "alpha_decay"}};
   const layers::LayerFactory make_product = [](const LayerContext& context) {
     return std::make_unique<QuantizedProduct>(context);
   };

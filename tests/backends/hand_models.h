@@ -53,6 +53,7 @@ class ModelBuilder {
     bool logits = false;
     int weight_bits = 8;
     int activation_bits = 8;
+    int grid_of = -1;  ///< a tensor whose format and scale the output takes
   };
 
   int product(const Product& p) {
@@ -68,6 +69,7 @@ class ModelBuilder {
     const int output =
         tensor(p.name, output_shape(shapes),
                profile_.activations(p.activation_bits, p.clip.low < 0.0F), !p.logits);
+    if (p.grid_of >= 0) share_grid(output, p.grid_of);
     shapes.destination = at(output).dtype;
     shapes.destination_format = at(output).format;
     Layer layer{.name = p.name,
@@ -94,12 +96,28 @@ class ModelBuilder {
     return output;
   }
 
-  int max_pool(const std::string& name, int source, const Window& window) {
+  /// kMaxPool or kAvgPool.
+  int pool(const std::string& name, LayerOp op, int source, const Window& window) {
     const Shape shape = at(source).shape;
     const Shape pooled{1, shape.c(),
                        (shape.h() + 2 * window.pad - window.kernel_h) / window.stride + 1,
                        (shape.w() + 2 * window.pad - window.kernel_w) / window.stride + 1};
-    return unary(name, LayerOp::kMaxPool, source, pooled, window);
+    return unary(name, op, source, pooled, window);
+  }
+
+  int max_pool(const std::string& name, int source, const Window& window) {
+    return pool(name, LayerOp::kMaxPool, source, window);
+  }
+
+  /// Sources of one grid.
+  int concat(const std::string& name, const std::vector<int>& sources) {
+    std::int64_t channels = 0;
+    for (const int source : sources) channels += at(source).shape.c();
+    const Shape& first = at(sources[0]).shape;
+    const int output =
+        unary(name, LayerOp::kConcat, sources[0], Shape{1, channels, first.h(), first.w()}, {});
+    model_.layers.back().inputs = sources;
+    return output;
   }
 
   int global_avg_pool(const std::string& name, int source) {
@@ -125,6 +143,13 @@ class ModelBuilder {
   }
 
  private:
+  void share_grid(int output, int owner) {
+    TensorInfo& info = model_.tensors[static_cast<std::size_t>(output)];
+    info.dtype = at(owner).dtype;
+    info.format = at(owner).format;
+    info.scale = at(owner).scale;
+  }
+
   bool is_static() const { return mode_ == ComputeMode::kStatic; }
   /// A clip made it, perhaps with operations without weights behind.
   bool non_negative(int index) const {
@@ -256,6 +281,54 @@ inline Model small_lenet_model(const std::string& profile, ComputeMode mode,
   build.product(
       {.name = "fc2", .source = e, .outputs = 10, .linear = true, .clip = {}, .logits = true});
   return build.take();
+}
+
+/// Branches into a concat and averages between odd channel counts; clips above, below and around
+/// zero, on s8 or around a zero point. Input [1, 3, 13, 12], ten classes.
+inline Model small_branches_model(const std::string& profile, ComputeMode mode,
+                                  std::uint64_t seed = 1) {
+  ModelBuilder build(profile_named(profile), mode, seed);
+  const Clip low_six{.low = 0.0F, .high = 2.5F};  // inside a grid that ends near 3.3
+  const int x = build.input({1, 3, 13, 12});
+  const int stem = build.product(
+      {.name = "stem", .source = x, .outputs = 19, .window = window(3, 2, 1), .clip = low_six});
+  const int depthwise = build.product({.name = "depthwise",
+                                       .source = stem,
+                                       .outputs = 19,
+                                       .window = window(3, 1, 1, 19),
+                                       .clip = low_six});
+  const int mean = build.pool("mean", LayerOp::kAvgPool, depthwise, window(3, 1, 1));
+  const int one =
+      build.product({.name = "one", .source = stem, .outputs = 1, .grid_of = depthwise});
+  const int wide = build.product({.name = "wide",
+                                  .source = stem,
+                                  .outputs = 65,
+                                  .window = window(3, 1, 1),
+                                  .grid_of = depthwise});
+  const int joined = build.concat("joined", {mean, one, wide, depthwise});
+  const int half = build.pool("half", LayerOp::kAvgPool, joined, window(3, 2, 1));
+  const int tanh = build.product({.name = "tanh",
+                                  .source = half,
+                                  .outputs = 63,
+                                  .window = window(1, 1, 0),
+                                  .clip = {.low = -1.5F, .high = 1.0F}});
+  const int tanh_mean = build.pool("tanh_mean", LayerOp::kAvgPool, tanh, window(2, 2, 0));
+  build.product({.name = "logits",
+                 .source = tanh_mean,
+                 .outputs = 10,
+                 .linear = true,
+                 .clip = {},
+                 .logits = true});
+  return build.take();
+}
+
+/// Every hand model in one mode.
+inline std::vector<Model> hand_models(const std::string& profile, ComputeMode mode) {
+  std::vector<Model> models;
+  models.push_back(small_residual_model(profile, mode));
+  models.push_back(small_lenet_model(profile, mode));
+  models.push_back(small_branches_model(profile, mode));
+  return models;
 }
 
 inline Tensor random_images(const Shape& shape, std::uint64_t seed) {

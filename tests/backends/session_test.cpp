@@ -41,8 +41,7 @@ std::vector<Model> exact_models() {
   std::vector<Model> models;
   for (const std::string& profile : exact_profiles()) {
     for (const ComputeMode mode : kExactModes) {
-      models.push_back(integer::small_residual_model(profile, mode));
-      models.push_back(integer::small_lenet_model(profile, mode));
+      for (Model& model : integer::hand_models(profile, mode)) models.push_back(std::move(model));
     }
   }
   return models;
@@ -199,8 +198,7 @@ TEST(Session, DynamicAccumulatorsEqualTheReferences) {
 // f32 sums of oneDNN run in another order: 1e-5 of the largest logit covers 300 products a layer.
 TEST(Session, FloatModelsAgreeWithinRounding) {
   for (const ComputeMode mode : {ComputeMode::kFloat, ComputeMode::kWeightOnly}) {
-    for (const Model& model :
-         {integer::small_residual_model("int8", mode), integer::small_lenet_model("int8", mode)}) {
+    for (const Model& model : integer::hand_models("int8", mode)) {
       const Tensor images = images_for(model, 3);
       Session onednn(model, {.backend = "onednn", .batch = 3});
       Session reference(model, {.backend = "reference", .batch = 3});

@@ -78,7 +78,7 @@ TEST(Lower, FusesChainsAndSharesTheAverageGrid) {
   for (const auto& layer : model.layers) ops.push_back(layer.op);
   EXPECT_EQ(ops, (std::vector<LayerOp>{LayerOp::kConv2d, LayerOp::kConv2d, LayerOp::kGlobalAvgPool,
                                        LayerOp::kLinear}));
-  EXPECT_TRUE(model.layers[0].relu);
+  EXPECT_EQ(model.layers[0].clip, integer::kRelu);
   ASSERT_EQ(model.layers[1].inputs.size(), 2U);  // source and residual
   EXPECT_EQ(model.layers[1].inputs[0], model.layers[1].inputs[1]);
   EXPECT_EQ(model.tensors[3].scale, model.tensors[2].scale);
@@ -196,20 +196,30 @@ conv1 = conv2d(bn, conv1.weight)
   expect_refusal(alone, "bn");
 }
 
-TEST(Lower, RefusesAZeroPointBehindARelu) {
+// real 0 is code 3: m = 0.01 * 0.01 / 0.01, b = 0 + 3, and the ReLU's bound is the zero point.
+TEST(Lower, AReluNarrowsTheCodesToItsZeroPoint) {
   Declared declared(R"(bitloom-graph 1
 input = input(shape=1x4x4)
 input.q = fake_quant(input, bits=8, dtype=u8, qmin=0, qmax=255)
 conv1.weight = parameter(shape=2x1x1x1)
 conv1.weight.q = fake_quant(conv1.weight, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0)
 conv1 = conv2d(input.q, conv1.weight.q)
-relu1 = relu(conv1)
+relu1 = relu6(conv1)
 relu1.q = fake_quant(relu1, bits=8, dtype=u8, qmin=0, qmax=255, zero_point=3)
-conv2.weight = parameter(shape=2x2x1x1)
-conv2.weight.q = fake_quant(conv2.weight, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0)
-conv2 = conv2d(relu1.q, conv2.weight.q)
+drop = dropout(relu1.q)
+flatten = flatten(drop)
+fc.weight = parameter(shape=2x32)
+fc.weight.q = fake_quant(fc.weight, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0)
+fc = linear(flatten, fc.weight.q)
 )");
-  expect_refusal(declared, "relu1.q");
+  declared.value("relu1.q.scale", 0) = 0.05F;
+  const Model model = declared.lowered();
+  ASSERT_EQ(model.layers.size(), 2U);  // dropout and flatten are no layers
+  const integer::Layer& conv = model.layers[0];
+  EXPECT_EQ(conv.clip, integer::kRelu6);
+  EXPECT_EQ(integer::code_range(conv, model.tensors[1]), (integer::CodeRange{3, 123}));
+  EXPECT_FLOAT_EQ(conv.bias.data<float>()[0], 3.0F);
+  EXPECT_EQ(model.layers[1].inputs, std::vector<int>{1});
 }
 
 }  // namespace

@@ -83,10 +83,10 @@ TEST(ModelArchive, RoundTripsEveryMode) {
   for (const ComputeMode mode : {ComputeMode::kStatic, ComputeMode::kFloat,
                                  ComputeMode::kWeightOnly, ComputeMode::kDynamic}) {
     for (const char* profile : {"int8", "int8-reduced"}) {
-      const Model residual = labelled(small_residual_model(profile, mode));
-      expect_same(residual, model_from_archive(to_archive(residual)));
-      const Model lenet = labelled(small_lenet_model(profile, mode));
-      expect_same(lenet, model_from_archive(to_archive(lenet)));
+      for (Model& made : hand_models(profile, mode)) {
+        const Model model = labelled(std::move(made));
+        expect_same(model, model_from_archive(to_archive(model)));
+      }
     }
   }
 }

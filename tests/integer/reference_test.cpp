@@ -304,6 +304,106 @@ TEST(Reference, MaxPoolIgnoresPadding) {
   });
 }
 
+// Windows that overhang, an odd channel count, signed codes; ties by few levels.
+TEST(Reference, AveragesLeavePaddingOut) {
+  const Shape source{2, 5, 7, 6};
+  int ties = 0;
+  for (const Window& window : {Window{.kernel_h = 3, .kernel_w = 3, .stride = 2, .pad = 1},
+                               Window{.kernel_h = 2, .kernel_w = 4, .stride = 1, .pad = 1}}) {
+    const Shape pooled{2, 5, (7 + 2 - window.kernel_h) / window.stride + 1,
+                       (6 + 2 - window.kernel_w) / window.stride + 1};
+    const Model model =
+        unary_model(LayerOp::kAvgPool, s8_format(), DType::kS8, source, pooled, window);
+    const Tensor x = random_codes(source, DType::kS8, {-4, 3}, RandomStream(2, "pool"));
+    Tensor y(DType::kS8, pooled), reals_y(DType::kF32, pooled), reals_x(DType::kF32, source);
+    for (std::int64_t i = 0; i < x.elements(); ++i) {
+      reals_x.data<float>()[i] = static_cast<float>(code_at(x, i));
+    }
+    run_layer(model, model.layers[0], std::vector<ConstTensorView>{x}, y);
+    run_layer(model, model.layers[0], std::vector<ConstTensorView>{reals_x}, reals_y);
+    for_each_output(pooled, [&](const Place& at, std::int64_t i) {
+      std::int32_t sum = 0;
+      std::int32_t count = 0;
+      for (std::int64_t ky = 0; ky < window.kernel_h; ++ky) {
+        for (std::int64_t kx = 0; kx < window.kernel_w; ++kx) {
+          const std::int64_t iy = at.y * window.stride - window.pad + ky;
+          const std::int64_t ix = at.x * window.stride - window.pad + kx;
+          if (iy < 0 || ix < 0 || iy >= 7 || ix >= 6) continue;
+          sum += code_at(x, source.offset(at.n, at.o, iy, ix));
+          ++count;
+        }
+      }
+      ties += 2 * sum % count == 0 && sum % count != 0;
+      const double mean = static_cast<double>(sum) / count;  // exact where it ties
+      ASSERT_EQ(code_at(y, i), static_cast<std::int32_t>(std::nearbyint(mean)));
+      ASSERT_EQ(reals_y.data<float>()[i], static_cast<float>(mean));
+    });
+  }
+  EXPECT_GT(ties, 20);
+}
+
+TEST(Reference, ConcatJoinsChannels) {
+  const std::vector<std::int64_t> channels{1, 3, 64, 65};
+  for (const DType dtype : {DType::kU8, DType::kF32}) {
+    Model model;
+    std::vector<Tensor> sources;
+    std::vector<ConstTensorView> inputs;
+    for (const std::int64_t count : channels) {
+      const Shape shape{2, count, 3, 5};
+      Tensor codes = random_codes(shape, DType::kU8, {0, 255}, RandomStream(count, "concat"));
+      if (dtype == DType::kF32) {
+        Tensor reals(DType::kF32, shape);
+        for (std::int64_t i = 0; i < codes.elements(); ++i) {
+          reals.data<float>()[i] = 0.5F * static_cast<float>(code_at(codes, i));
+        }
+        codes = std::move(reals);
+      }
+      sources.push_back(std::move(codes));
+      model.tensors.push_back({.name = "x", .shape = shape.with_batch(1), .dtype = dtype});
+    }
+    inputs.assign(sources.begin(), sources.end());
+    Layer layer;
+    layer.op = LayerOp::kConcat;
+    layer.inputs = {0, 1, 2, 3};
+    layer.output = 4;
+    const Shape joined{2, 133, 3, 5};
+    model.tensors.push_back({.name = "y", .shape = joined.with_batch(1), .dtype = dtype});
+    Tensor y(dtype, joined);
+    run_layer(model, layer, inputs, y);
+    const std::size_t size = size_of(dtype);
+    for_each_output(joined, [&](const Place& at, std::int64_t i) {
+      std::int64_t channel = at.o;
+      std::size_t source = 0;
+      while (channel >= channels[source]) channel -= channels[source++];
+      const std::int64_t from = sources[source].shape().offset(at.n, channel, at.y, at.x);
+      ASSERT_EQ(std::memcmp(static_cast<const char*>(y.raw()) + static_cast<std::size_t>(i) * size,
+                            static_cast<const char*>(sources[source].raw()) +
+                                static_cast<std::size_t>(from) * size,
+                            size),
+                0);
+    });
+  }
+}
+
+// q(clip(x)) = clip(q(x)) for every real, on grids with and without a zero point.
+TEST(Clip, NarrowsTheCodesOfAGrid) {
+  int narrowed = 0;
+  for (const AffineFormat& format : {u8_format(), u8_format(8, 100), s8_format(4), u8_format(2)}) {
+    for (const Clip& clip : {Clip{}, kRelu, kRelu6, Clip{.low = -0.3F, .high = 0.45F}}) {
+      const float scale = 0.0371F;
+      const CodeRange range = clipped_range(clip, format, scale);
+      for (int i = -4000; i <= 4000; ++i) {
+        const float x = 0.0029F * static_cast<float>(i);
+        const std::int32_t wanted = quantize(clipped(x, clip), 1.0F / scale, format);
+        const std::int32_t code = quantize(x, 1.0F / scale, format);
+        ASSERT_EQ(std::clamp(code, range.qmin, range.qmax), wanted) << x;
+      }
+      narrowed += range != format.range;
+    }
+  }
+  EXPECT_EQ(narrowed, 7);
+}
+
 TEST(Reference, AddFollowsItsFormula) {
   const Shape shape{1, 7, 3, 3};
   Model model;

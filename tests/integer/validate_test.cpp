@@ -141,8 +141,7 @@ TEST(Validate, AcceptsTheHandModels) {
   for (const char* profile : {"int8", "int8-reduced"}) {
     for (const ComputeMode mode : {ComputeMode::kStatic, ComputeMode::kFloat,
                                    ComputeMode::kWeightOnly, ComputeMode::kDynamic}) {
-      EXPECT_NO_THROW(validate(small_residual_model(profile, mode)));
-      EXPECT_NO_THROW(validate(small_lenet_model(profile, mode)));
+      for (const Model& model : hand_models(profile, mode)) EXPECT_NO_THROW(validate(model));
     }
   }
 }
@@ -193,6 +192,33 @@ TEST(Validate, RefusesBrokenDynamicLayers) {
   Model model = small_residual_model("int8", ComputeMode::kDynamic);
   layer(model, "a").multiplier.data<float>()[0] = kInfinity;
   EXPECT_ERROR(NumericError, validate(model), "layer a multiplier");
+}
+
+TEST(Validate, RefusesBrokenBranches) {
+  const std::vector<Break> breaks{
+      {"concat scale", [](Model& m) { output(m, "one").scale *= 2.0F; },
+       "layer joined: expected one format and scale"},
+      {"concat format", [](Model& m) { output(m, "joined").format.range.qmax = 200; },
+       "layer joined: expected one format and scale"},
+      {"concat of one", [](Model& m) { layer(m, "joined").inputs.resize(1); },
+       "layer joined: expected 2 to"},
+      {"concat channels", [](Model& m) { layer(m, "joined").inputs.pop_back(); },
+       "layer joined: expected output [1, 85, 7, 6]"},
+      {"concat side", [](Model& m) { layer(m, "joined").inputs[1] = 0; },
+       "layer joined: expected inputs of the output's height and width"},
+      {"average scale", [](Model& m) { output(m, "mean").scale *= 2.0F; },
+       "layer mean: expected one format and scale"},
+      {"average window", [](Model& m) { layer(m, "mean").window.pad = 3; },
+       "a pad below the kernel"},
+      {"concat that clips", [](Model& m) { layer(m, "joined").clip = kRelu6; },
+       "no clip in concat"},
+  };
+  for (const Break& each : breaks) {
+    Model model = small_branches_model("int8", ComputeMode::kStatic);
+    each.change(model);
+    SCOPED_TRACE(each.what);
+    EXPECT_ERROR(FormatError, validate(model), each.part);
+  }
 }
 
 TEST(Validate, RefusesNanInFloatWeights) {

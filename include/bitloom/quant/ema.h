@@ -9,7 +9,9 @@ namespace bitloom::quant {
 /// "ema": scales from ranges.
 ///
 /// Activations, at each training step: range = decay * range + (1 - decay) * (min, max) of the
-///   batch, s = scale_for_range(range); the first batch sets the range.
+///   batch, s = scale_for_range(range); the first batch sets the range. Nodes that say share=NODE,
+///   joined=1 (inputs of one concat) widen the range to hold their batch, which counts from the
+///   next step on: it shrinks back by the decay where no batch needs it.
 /// Weights, always: s from min and max of each channel (axis=0) or of all.
 /// Backward: dx = dy where qmin <= x / s + z <= qmax, else 0; the range counts as a constant.
 ///
@@ -29,5 +31,8 @@ class EmaQuantizer final : public Quantizer {
   double decay_;
   layers::Parameter* range_ = nullptr;  // activations
 };
+
+/// The range of a joined node's owner takes in all of x: [min(range, x), max(range, x)].
+void widen_range(layers::Parameter& range, ConstTensorView x);
 
 }  // namespace bitloom::quant

@@ -15,7 +15,8 @@ namespace bitloom::quant {
 /// A node `fake_quant(x, quantizer=lsq, bits=4, dtype=u8, qmin=0, qmax=15)`.
 ///
 /// Attributes: those of its quantizer (quantizer.h and the page of each word); share=NODE to use
-///   another fake_quant node's grid as a constant; output=codes to emit codes (integer forward)
+///   another fake_quant node's grid as a constant (joined=1: the grid holds this node's values too,
+///   see ema.h); output=codes to emit codes (integer forward)
 ///   instead of reals.
 /// Parameters: the quantizer's, "<node>.scale" [1] or [O] always.
 /// Forward:  y = dequantize(quantize(x)) of integer/affine.h, x as the quantizer transforms it.
@@ -38,6 +39,7 @@ class FakeQuantLayer final : public layers::Layer {
   std::unique_ptr<Quantizer> quantizer_;  // nullptr where another node's grid is shared
   const layers::Parameter* scale_;
   const layers::Parameter* zero_point_;
+  layers::Parameter* joined_range_ = nullptr;  // of the owner, where it follows this node too
   layers::Edge edge_;
   kernels::RowsFormat rows_;
   std::vector<kernels::GradientSums> sums_;
