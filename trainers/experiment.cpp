@@ -7,6 +7,7 @@
 #include "bitloom/datasets/normalization.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/models/networks.h"
+#include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/calibrate.h"
 #include "bitloom/quant/passes.h"
 
@@ -81,6 +82,9 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
   const bool weight_only = config.quant.method == "ptq-weight-only";
   const integer::DeviceProfile& profile =
       weight_only ? integer::profile_named("int8") : usable_profile(config.profile);
+  if (config.quant.fold_batch_norm) {
+    checkpoint.graph = quant::fold_batch_norm(checkpoint.graph, checkpoint.parameters);
+  }
   const layers::Graph graph =
       quant::insert_fake_quant(checkpoint.graph, config.quant, profile, experiment.input_is_signed);
   const datasets::ImageSet& images = experiment.dataset.validation;

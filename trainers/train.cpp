@@ -1,4 +1,5 @@
 #include <atomic>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -6,41 +7,16 @@
 #include "bitloom/io/json_rows.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/layers/network.h"
-#include "bitloom/quant/passes.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "experiment.h"
+#include "stages.h"
 
 namespace bitloom::trainers {
 namespace {
 
 static_assert(std::atomic<bool>::is_always_lock_free, "request_stop runs in a signal handler");
 std::atomic<bool> stop_requested{false};
-
-void require_same_network(const train::Checkpoint& checkpoint, const Experiment& experiment,
-                          const std::filesystem::path& path) {
-  const std::string found = quant::strip_fake_quant(checkpoint.graph).to_text();
-  if (found != experiment.float_graph.to_text()) {
-    throw ConfigError(ErrorText{path.string(), cat("a checkpoint of ", experiment.network),
-                                cat("another network (", checkpoint.network, ")"),
-                                "compare with `bitloom inspect FILE`; set model.network to match"});
-  }
-}
-
-// Weights and statistics of a float checkpoint, under the network of this run.
-void start_from(train::Checkpoint& checkpoint, const Experiment& experiment,
-                const std::filesystem::path& init) {
-  train::Checkpoint source = train::load_trained(init);
-  require_same_network(source, experiment, init);
-  if (source.method != "float") {
-    throw ConfigError(ErrorText{init.string(), "a float checkpoint", source.method,
-                                "start from the run that trained the float network"});
-  }
-  for (auto& [name, parameter] : source.parameters.all()) {
-    copy(parameter.value,
-         checkpoint.parameters.declare(name, parameter.value.shape(), parameter.role, {}).value);
-  }
-}
 
 train::Checkpoint fresh_checkpoint(const TrainRequest& request, const Config& config,
                                    const Experiment& experiment) {
@@ -52,8 +28,8 @@ train::Checkpoint fresh_checkpoint(const TrainRequest& request, const Config& co
   // Declares and initialises every parameter, whatever comes next.
   const layers::Network declared(checkpoint.graph, layers::float_layers(), checkpoint.parameters,
                                  {.batch = 1, .training = false});
-  if (!request.init.empty()) start_from(checkpoint, experiment, request.init);
-  if (config.quant.method == "qat") quantize_checkpoint(checkpoint, config, experiment);
+  if (!request.init.empty()) start_from(checkpoint, config, experiment, request.init);
+  advance_stage(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);
   return checkpoint;
 }
@@ -82,6 +58,7 @@ Config resolved(const TrainRequest& request) {
     config.train.epochs = config.train.qat_epochs;
     config.train.lr = config.train.qat_lr;
   }
+  require_possible_stages(config, !request.init.empty());
   return config;
 }
 
@@ -90,6 +67,10 @@ void refuse_to_overwrite(const std::filesystem::path& checkpoint) {
     throw ConfigError(ErrorText{checkpoint.string(), "a folder without a checkpoint", "one",
                                 "continue it with --resume, or choose another --out"});
   }
+}
+
+bool learns_from_a_teacher(const Config& config) {
+  return config.quant.method == "qat" && config.quant.distill_weight > 0.0;
 }
 
 StepReport report_of(const train::Progress& progress, std::int64_t epochs) {
@@ -112,6 +93,8 @@ void request_stop() noexcept { stop_requested.store(true); }
 
 TrainResult train(const TrainRequest& request) {
   const std::filesystem::path file = request.out / "checkpoint.h5";
+  // A copy, so that the run resumes wherever --init went.
+  const std::filesystem::path teacher_file = request.out / "teacher.h5";
   std::optional<train::Checkpoint> checkpoint;
   Config config;
   if (request.resume) {
@@ -124,14 +107,23 @@ TrainResult train(const TrainRequest& request) {
   }
   const Experiment experiment(config);
   if (request.resume) {
-    require_same_network(*checkpoint, experiment, file);
+    require_same_network(*checkpoint, config, experiment, file);
     usable_profile(config.profile);
   } else {
     checkpoint.emplace(fresh_checkpoint(request, config, experiment));
     std::filesystem::create_directories(request.out);
     io::write_whole_file(request.out / "config.cfg", checkpoint->config_text);
+    if (learns_from_a_teacher(config)) {
+      train::save_checkpoint(teacher_file, train::load_trained(request.init));
+    }
   }
   checkpoint->environment = train::current_environment();
+
+  std::unique_ptr<train::Teacher> teacher;
+  if (learns_from_a_teacher(config)) {
+    teacher =
+        std::make_unique<train::Teacher>(train::load_trained(teacher_file), config.train.batch);
+  }
 
   const auto on_step = [&](const train::Progress& progress) {
     const StepReport report = report_of(progress, config.train.epochs);
@@ -148,15 +140,19 @@ TrainResult train(const TrainRequest& request) {
     }
     if (request.watcher) request.watcher(report);
   };
-  const bool finished =
-      train::run_loop(*checkpoint, experiment.dataset, experiment.normalization,
-                      {.train = config.train,
-                       .forward = config.quant.forward,
-                       .seed = config.seed,
-                       .augment = config.data.augment,
-                       .on_step = on_step,
-                       .save = [&] { train::save_checkpoint(file, *checkpoint); },
-                       .should_stop = [] { return stop_requested.exchange(false); }});
+  const bool finished = train::run_loop(
+      *checkpoint, experiment.dataset, experiment.normalization,
+      {.train = config.train,
+       .forward = config.quant.forward,
+       .seed = config.seed,
+       .augment = config.data.augment,
+       .begin_epoch = [&] { return advance_stage(*checkpoint, config, experiment); },
+       .teacher = teacher.get(),
+       .distillation = {.weight = config.quant.distill_weight,
+                        .temperature = config.quant.distill_temperature},
+       .on_step = on_step,
+       .save = [&] { train::save_checkpoint(file, *checkpoint); },
+       .should_stop = [] { return stop_requested.exchange(false); }});
   if (config.train.epochs == 0) train::save_checkpoint(file, *checkpoint);
   return {.checkpoint = file,
           .validation_top1 = checkpoint->position.validation_top1,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
 #include <optional>
 
 #include "bitloom/datasets/loader.h"
@@ -54,8 +55,8 @@ std::map<std::string, Tensor> carried(const std::map<std::string, Tensor>& old,
 }
 
 // Plans the step before the loop's first one, and again where an epoch begins with another graph.
-void prepare(std::optional<TrainingStep>& step, Checkpoint& checkpoint, const LoopOptions& options,
-             std::int64_t classes) {
+void prepare(std::unique_ptr<TrainingStep>& step, Checkpoint& checkpoint,
+             const LoopOptions& options, std::int64_t classes) {
   const bool changed =
       checkpoint.position.step == 0 && options.begin_epoch && options.begin_epoch();
   if (step && !changed) return;
@@ -63,7 +64,7 @@ void prepare(std::optional<TrainingStep>& step, Checkpoint& checkpoint, const Lo
       step ? copies(step->optimizer().slots()) : copies(checkpoint.optimizer_slots);
   if (changed) checkpoint.averages.clear();
   step.reset();  // its memory goes before the next one's comes
-  step.emplace(checkpoint, options.train, options.forward, classes);
+  step = std::make_unique<TrainingStep>(checkpoint, options.train, options.forward, classes);
   if (options.teacher != nullptr) step->learn_from(*options.teacher, options.distillation);
   if (changed) slots = carried(slots, step->optimizer().slots());
   if (!slots.empty()) step->optimizer().restore(slots, "checkpoint");
@@ -96,7 +97,7 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
               const LoopOptions& options) {
   for (const ErrorText& text : contradictions(options.train)) throw ConfigError(text);
   const std::int64_t batch = options.train.batch;
-  std::optional<TrainingStep> training_step;
+  std::unique_ptr<TrainingStep> training_step;
   datasets::BatchLoader loader(dataset.train, normalization.clone(),
                                {.batch = batch, .seed = options.seed, .augment = options.augment});
   const std::int64_t steps = loader.batches();

@@ -26,7 +26,7 @@ using StepWatcher = std::function<void(const StepReport&)>;
 
 struct TrainRequest {
   Config config;
-  std::filesystem::path out;   ///< folder: checkpoint.h5, config.cfg, epochs.jsonl
+  std::filesystem::path out;   ///< folder: checkpoint.h5, config.cfg, epochs.jsonl (teacher.h5)
   std::filesystem::path init;  ///< checkpoint whose weights start the run; may be empty
   bool resume = false;         ///< continue out/checkpoint.h5 bit for bit; config comes from it
   StepWatcher watcher;

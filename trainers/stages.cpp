@@ -1,0 +1,150 @@
+#include "stages.h"
+
+#include "bitloom/layers/network.h"
+#include "bitloom/quant/batch_norm_passes.h"
+#include "bitloom/quant/passes.h"
+#include "bitloom/quant/quantizer.h"
+
+namespace bitloom::trainers {
+namespace {
+
+// The float graph's text after the fold; values do not matter for it.
+std::string folded_text(const layers::Graph& graph) {
+  layers::ParameterStore scratch(0);
+  const layers::Network declared(graph, layers::float_layers(), scratch,
+                                 {.batch = 1, .training = false});
+  return quant::fold_batch_norm(graph, scratch).to_text();
+}
+
+bool any_frozen(const layers::Graph& graph, std::string_view op) {
+  for (const layers::Node& node : graph.nodes()) {
+    if (node.op == op && node.integer("frozen", 0) != 0) return true;
+  }
+  return false;
+}
+
+bool squashes_weights(const Config& config) {
+  return config.quant.quantizer == "dorefa" || config.quant.quantizer == "pact";
+}
+
+void require_wider(const Config& wide, const Config& config, const std::filesystem::path& init) {
+  if (wide.quant.weight_bits < config.quant.weight_bits ||
+      wide.quant.activation_bits < config.quant.activation_bits) {
+    throw ConfigError(ErrorText{
+        init.string(), cat("float, or QAT of at least ", bits_label(config)),
+        cat("QAT of ", bits_label(wide)), "start from a wider run, such as the next higher width"});
+  }
+  if (squashes_weights(wide) != squashes_weights(config)) {
+    throw ConfigError(ErrorText{
+        init.string(), cat("weights for quant.quantizer = ", config.quant.quantizer),
+        cat("weights trained with ", wide.quant.quantizer),
+        "pact and dorefa put tanh between weights and codes, the others do not: keep to one kind"});
+  }
+}
+
+bool is_quantizers(layers::Role role) {
+  return role == layers::Role::kQuantizerScale || role == layers::Role::kQuantizerOffset ||
+         role == layers::Role::kQuantizerState;
+}
+
+}  // namespace
+
+void require_same_network(const train::Checkpoint& checkpoint, const Config& config,
+                          const Experiment& experiment, const std::filesystem::path& path) {
+  const std::string found = quant::strip_fake_quant(checkpoint.graph).to_text();
+  if (found == experiment.float_graph.to_text()) return;
+  if (config.quant.fold_batch_norm && found == folded_text(experiment.float_graph)) return;
+  throw ConfigError(ErrorText{path.string(), cat("a checkpoint of ", experiment.network),
+                              cat("another network (", checkpoint.network, ")"),
+                              "compare with `bitloom inspect FILE`; set model.network to match"});
+}
+
+void start_from(train::Checkpoint& checkpoint, const Config& config, const Experiment& experiment,
+                const std::filesystem::path& init) {
+  const train::Checkpoint source = train::load_trained(init);
+  require_same_network(source, config, experiment, init);
+  const bool progressive = source.method == "qat" && config.quant.method == "qat";
+  if (source.method != "float" && !progressive) {
+    throw ConfigError(
+        ErrorText{init.string(),
+                  config.quant.method == "qat" ? "a float or QAT checkpoint" : "a float checkpoint",
+                  source.method, "start from the run that trained the float network"});
+  }
+  if (progressive) {
+    require_wider(config_from_ini(source.config_text, init.string()), config, init);
+  }
+  checkpoint.graph = quant::strip_fake_quant(source.graph);
+  // A folded network has biases where this one has declared batch norm.
+  std::erase_if(checkpoint.parameters.all(),
+                [&](const auto& named) { return !source.parameters.has(named.first); });
+  for (const auto& [name, parameter] : source.parameters.all()) {
+    if (is_quantizers(parameter.role) && progressive) continue;
+    copy(parameter.value,
+         checkpoint.parameters.declare(name, parameter.value.shape(), parameter.role, {}).value);
+  }
+}
+
+bool advance_stage(train::Checkpoint& checkpoint, const Config& config,
+                   const Experiment& experiment) {
+  const quant::QuantOptions& options = config.quant;
+  if (options.method != "qat") return false;
+  const std::int64_t epoch = checkpoint.position.epoch;
+  const std::int64_t left = config.train.epochs - epoch;
+  bool changed = false;
+  if (checkpoint.method == "float" && epoch >= options.delay_epochs) {
+    quantize_checkpoint(checkpoint, config, experiment);
+    changed = true;
+  }
+  if (left <= options.freeze_range_epochs && options.freeze_range_epochs > 0 &&
+      !any_frozen(checkpoint.graph, "fake_quant")) {
+    quant::freeze_ranges(checkpoint.graph, checkpoint.parameters);
+    changed = true;
+  }
+  if (left <= options.freeze_batch_norm_epochs && options.freeze_batch_norm_epochs > 0 &&
+      !any_frozen(checkpoint.graph, "batch_norm")) {
+    checkpoint.graph = quant::freeze_batch_norm(checkpoint.graph);
+    changed = any_frozen(checkpoint.graph, "batch_norm") || changed;
+  }
+  return changed;
+}
+
+void require_possible_stages(const Config& config, bool has_init) {
+  const quant::QuantOptions& options = config.quant;
+  if (options.method != "qat") return;
+  const std::int64_t epochs = config.train.epochs;
+  const auto refuse = [](const char* key, std::string expected, std::string found,
+                         const char* remedy) {
+    throw ConfigError(ErrorText{key, std::move(expected), std::move(found), remedy});
+  };
+  const std::string of_epochs =
+      cat("of ", epochs, " epochs (", has_init ? "train.qat_epochs" : "train.epochs", ")");
+  if (options.delay_epochs > 0 && options.delay_epochs >= epochs) {
+    refuse("quant.delay_epochs", cat("less than all ", of_epochs), cat(options.delay_epochs),
+           "the network would never be quantized: lower it or train for longer");
+  }
+  const std::int64_t quantized = epochs - options.delay_epochs;
+  if (options.freeze_range_epochs > quantized) {
+    refuse("quant.freeze_range_epochs", cat("at most the ", quantized, " quantized ", of_epochs),
+           cat(options.freeze_range_epochs), "ranges freeze after they came in");
+  }
+  if (options.freeze_batch_norm_epochs > quantized) {
+    refuse("quant.freeze_batch_norm_epochs",
+           cat("at most the ", quantized, " quantized ", of_epochs),
+           cat(options.freeze_batch_norm_epochs), "statistics freeze after quantizers came in");
+  }
+  if (options.fold_batch_norm && options.freeze_batch_norm_epochs > 0) {
+    refuse("quant.freeze_batch_norm_epochs", "0 with quant.fold_batch_norm",
+           cat(options.freeze_batch_norm_epochs),
+           "a folded batch norm has no statistics left to freeze: choose one");
+  }
+  if (options.fold_batch_norm && !has_init && options.delay_epochs == 0) {
+    refuse("quant.fold_batch_norm", "a trained network", "a fresh one",
+           "its statistics say nothing yet: give --init FILE or quant.delay_epochs");
+  }
+  if (options.distill_weight > 0.0 && !has_init) {
+    refuse("quant.distill_weight", "--init FILE, whose network teaches", "none",
+           "give a trained checkpoint, or set it to 0");
+  }
+}
+
+}  // namespace bitloom::trainers
