@@ -7,6 +7,7 @@
 
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/config_keys.h"
+#include "support/error_matchers.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -141,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"train.lr=nan", "a number above 0"}, BadValue{"train.lr=inf", "a number above 0"},
         BadValue{"train.lr=0.1x", "a number above 0"}, BadValue{"train.momentum=1", "0 .. 0.9999"},
         BadValue{"quant.method=ptq", "one of float, qat, ptq-static"},
-        BadValue{"quant.quantizer=dorefa", "one of lsq, ema"},
+        BadValue{"quant.quantizer=lsqq", "one of lsq, lsq+, pact, dorefa, ema"},
         BadValue{"quant.observer=entropy", "one of minmax, ema, percentile, kl, mse"},
         BadValue{"quant.weight_observer=kl", "one of minmax, percentile, mse, or nothing"},
         BadValue{"quant.percentile=0", "a number above 0, at most 100"},
@@ -164,6 +165,21 @@ TEST(Config, RejectsMoreCalibrationThanValidationImages) {
   EXPECT_EQ(complaint(few), "");  // only ptq-static calibrates by that number
   EXPECT_THAT(complaint(few, {"quant.method=ptq-static"}),
               HasSubstr("at most data.validation_images = 100, found 101"));
+}
+
+// Grids that are found while a model runs, and reals, are neither asymmetric nor powers of two.
+TEST(Config, RejectsGridsThatDynamicAndWeightOnlyCannotHave) {
+  EXPECT_ERROR(ConfigError,
+               load_config("", {"quant.method=ptq-dynamic", "quant.asymmetric=true",
+                                "quant.power_of_two=true"}),
+               "quant.asymmetric: expected false with quant.method = ptq-dynamic",
+               "quant.power_of_two: expected false with quant.method = ptq-dynamic");
+  EXPECT_ERROR(ConfigError,
+               load_config("", {"quant.method=ptq-weight-only", "quant.asymmetric=true"}),
+               "quant.asymmetric", "activations stay real");
+  EXPECT_NO_THROW(load_config(
+      "", {"quant.method=ptq-weight-only", "quant.power_of_two=true", "data.validation_images=0"}));
+  EXPECT_NO_THROW(load_config("", {"quant.method=ptq-dynamic", "data.validation_images=0"}));
 }
 
 TEST(Config, MissingFileIsNamed) {

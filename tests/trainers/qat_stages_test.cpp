@@ -1,0 +1,333 @@
+// Whole QAT runs through trainers::train on a tiny synthetic task: every quantizer exports what it
+// trained, every stage resumes bit for bit, and contradictory stages are refused.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "bitloom/datasets/normalization.h"
+#include "bitloom/io/whole_file.h"
+#include "bitloom/train/evaluate.h"
+#include "bitloom/train/loop.h"
+#include "bitloom/trainers/commands.h"
+#include "support/error_matchers.h"
+#include "support/temp_dir.h"
+
+namespace bitloom::trainers {
+namespace {
+
+// A signed shortcut (down.bn) beside unsigned activations, a pool and an average.
+constexpr const char* kNet = R"(bitloom-graph 1
+input = input(shape=1x12x12)
+conv1.weight = parameter(shape=8x1x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+bn1 = batch_norm(conv1)
+relu1 = relu(bn1)
+pool1 = max_pool(relu1, kernel=2)
+conv2.weight = parameter(shape=8x8x3x3)
+conv2 = conv2d(pool1, conv2.weight, pad=1, stride=2)
+bn2 = batch_norm(conv2)
+down.weight = parameter(shape=8x8x1x1)
+down = conv2d(pool1, down.weight, stride=2)
+down.bn = batch_norm(down)
+add1 = add(bn2, down.bn)
+relu2 = relu(add1)
+gap = global_avg_pool(relu2)
+flatten = flatten(gap)
+fc.weight = parameter(shape=4x8)
+fc = linear(flatten, fc.weight, bias=1)
+)";
+
+constexpr std::int64_t kStepsPerEpoch = 8;  // (320 - 64) / 32
+
+using Overrides = std::vector<std::string>;
+
+class QatRuns : public testing::Test {
+ protected:
+  QatRuns() { io::write_whole_file(dir_.path() / "tiny.net", kNet); }
+
+  Config config(const Overrides& more, const std::string& method = "qat") const {
+    Overrides all = {cat("quant.method=", method),
+                     cat("model.file=", (dir_.path() / "tiny.net").string()),
+                     "data.reader=synthetic",
+                     "data.classes=4",
+                     "data.validation_images=64",
+                     "data.mean=0.3",
+                     "data.stddev=0.3",
+                     "data.synthetic_images=320",
+                     "data.synthetic_test_images=200",
+                     "data.synthetic_height=12",
+                     "data.synthetic_width=12",
+                     "data.synthetic_channels=1",
+                     "train.epochs=4",
+                     "train.qat_epochs=4",
+                     "train.qat_lr=0.05",
+                     "train.batch=32",
+                     "quant.weight_bits=4",
+                     "quant.activation_bits=4",
+                     "quant.calibration_images=64"};
+    all.insert(all.end(), more.begin(), more.end());
+    return load_config("", all);
+  }
+
+  // Runs to the end, or stops after `stop` steps and resumes.
+  TrainResult run(const Config& with, const std::string& name, std::int64_t stop = 0,
+                  const std::filesystem::path& init = {}) const {
+    TrainRequest request{.config = with, .out = dir_.path() / name, .init = init};
+    std::int64_t steps = 0;
+    request.watcher = [&](const StepReport&) {
+      if (++steps == stop) request_stop();
+    };
+    TrainResult result = train(request);
+    if (stop == 0) return result;
+    EXPECT_TRUE(result.interrupted) << "after " << stop;
+    request.resume = true;
+    request.init.clear();
+    result = train(request);
+    EXPECT_EQ(steps, 4 * kStepsPerEpoch);
+    return result;
+  }
+
+  // A float network that knows the task.
+  const std::filesystem::path& float_checkpoint() {
+    if (float_.empty()) float_ = run(config({}, "float"), "float").checkpoint;
+    return float_;
+  }
+
+  void expect_same(const std::filesystem::path& a, const std::filesystem::path& b) const {
+    const train::Checkpoint one = train::load_checkpoint(a);
+    const train::Checkpoint two = train::load_checkpoint(b);
+    EXPECT_EQ(one.graph.to_text(), two.graph.to_text());
+    EXPECT_EQ(one.position.validation_top1, two.position.validation_top1);
+    ASSERT_EQ(one.parameters.all().size(), two.parameters.all().size());
+    for (const auto& [name, parameter] : one.parameters.all()) {
+      expect_same_bytes(parameter.value, two.parameters.at(name).value, name);
+    }
+    ASSERT_EQ(one.optimizer_slots.size(), two.optimizer_slots.size());
+    for (const auto& [name, slot] : one.optimizer_slots) {
+      expect_same_bytes(slot, two.optimizer_slots.at(name), name);
+    }
+  }
+
+  // Reference and oneDNN agree on every logit, and their accuracy is what training validated.
+  void expect_exports_what_it_trained(const std::filesystem::path& file, const Config& with) const {
+    const train::Checkpoint checkpoint = train::load_checkpoint(file);
+    const Tensor table = datasets::normalization_table(with.data, 1);
+    const integer::Model model = train::lower_checkpoint(checkpoint, table);
+    for (const integer::Layer& layer : model.layers) {
+      EXPECT_EQ(layer.mode, integer::ComputeMode::kStatic) << layer.name;
+    }
+    const datasets::Dataset data = datasets::load_dataset(with.data);
+    const Tensor onednn = train::model_logits(model, {.backend = "onednn", .batch = 50}, data.test);
+    const Tensor reference =
+        train::model_logits(model, {.backend = "reference", .batch = 64}, data.test);
+    EXPECT_EQ(train::identical_share(onednn, reference), 1.0);
+    const Tensor validated =
+        train::model_logits(model, {.backend = "reference", .batch = 64}, data.validation);
+    EXPECT_EQ(train::top1_percent(validated, data.validation.labels),
+              checkpoint.position.validation_top1);
+    EXPECT_GT(checkpoint.position.validation_top1, 50.0);  // four classes: chance is 25
+  }
+
+  TempDir dir_;
+
+ private:
+  static void expect_same_bytes(const Tensor& a, const Tensor& b, const std::string& name) {
+    ASSERT_EQ(a.bytes(), b.bytes()) << name;
+    EXPECT_EQ(std::memcmp(a.raw(), b.raw(), a.bytes()), 0) << name;
+  }
+
+  std::filesystem::path float_;
+};
+
+struct Recipe {
+  const char* name;
+  Overrides overrides;
+  std::int64_t stop;
+};
+void PrintTo(const Recipe& recipe, std::ostream* out) { *out << recipe.name; }
+
+class QatRecipes : public QatRuns, public testing::WithParamInterface<Recipe> {};
+
+TEST_P(QatRecipes, ExportsWhatItTrainedAndResumesBitForBit) {
+  const Config with = config(GetParam().overrides);
+  const TrainResult whole = run(with, "whole");
+  expect_exports_what_it_trained(whole.checkpoint, with);
+  expect_same(whole.checkpoint, run(with, "stopped", GetParam().stop).checkpoint);
+}
+
+const Overrides kStages = {"quant.delay_epochs=1", "quant.freeze_range_epochs=2",
+                           "quant.freeze_batch_norm_epochs=1"};
+
+Overrides with_stages(Overrides overrides) {
+  overrides.insert(overrides.end(), kStages.begin(), kStages.end());
+  return overrides;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Quantizers, QatRecipes,
+    testing::Values(
+        Recipe{"lsq_plus", {"quant.quantizer=lsq+"}, 11},
+        Recipe{"pact", {"quant.quantizer=pact"}, 11},
+        Recipe{"dorefa", {"quant.quantizer=dorefa"}, 11},
+        Recipe{"dorefa_reduced", {"quant.quantizer=dorefa", "profile=int8-reduced"}, 9},
+        Recipe{"lsq_plus_reduced", {"quant.quantizer=lsq+", "profile=int8-reduced"}, 9},
+        Recipe{"lsq_power", {"quant.power_of_two=true"}, 11},
+        Recipe{"lsq_plus_power_stages",
+               with_stages({"quant.quantizer=lsq+", "quant.power_of_two=true"}), 27},
+        Recipe{"pact_power", {"quant.quantizer=pact", "quant.power_of_two=true"}, 11},
+        Recipe{"ema_power", {"quant.quantizer=ema", "quant.power_of_two=true"}, 11},
+        Recipe{"pact_stages", with_stages({"quant.quantizer=pact"}), 19},
+        Recipe{"dorefa_stages", with_stages({"quant.quantizer=dorefa"}), 19},
+        Recipe{"averaged_stages", with_stages({"quant.quantizer=pact", "train.ema_decay=0.9"}), 20},
+        Recipe{"adam", {"quant.quantizer=lsq+", "train.optimizer=adam", "train.lr=0.01"}, 9}),
+    testing::PrintToStringParamName());
+
+// Stops on both sides of every stage's first step.
+INSTANTIATE_TEST_SUITE_P(Stops, QatRecipes,
+                         testing::Values(Recipe{"float", kStages, 5}, Recipe{"delay", kStages, 8},
+                                         Recipe{"begun", kStages, 9}, Recipe{"ranges", kStages, 16},
+                                         Recipe{"frozen", kStages, 17}, Recipe{"norm", kStages, 24},
+                                         Recipe{"last", kStages, 31}),
+                         testing::PrintToStringParamName());
+
+TEST_F(QatRuns, StagesComeInTheirEpochs) {
+  struct Seen {
+    bool quantized = false;
+    bool frozen = false;
+    bool norm = false;
+  };
+  std::vector<Seen> seen;
+  std::vector<float> scales;
+  const Config with = config(kStages);
+  TrainRequest request{.config = with, .out = dir_.path() / "run"};
+  request.watcher = [&](const StepReport& report) {
+    if (!report.epoch_done) return;
+    const train::Checkpoint now = train::load_checkpoint(request.out / "checkpoint.h5");
+    const layers::Node* quantizer = now.graph.find("relu1.q");
+    seen.push_back({.quantized = quantizer != nullptr,
+                    .frozen = quantizer != nullptr && quantizer->integer("frozen", 0) != 0,
+                    .norm = now.graph.find("bn1")->integer("frozen", 0) != 0});
+    if (quantizer != nullptr) {
+      scales.push_back(now.parameters.at("relu1.q.scale").value.data<float>()[0]);
+    }
+  };
+  train(request);
+  ASSERT_EQ(seen.size(), 4U);
+  for (std::size_t epoch = 0; epoch < 4; ++epoch) {
+    EXPECT_EQ(seen[epoch].quantized, epoch >= 1) << epoch;
+    EXPECT_EQ(seen[epoch].frozen, epoch >= 2) << epoch;
+    EXPECT_EQ(seen[epoch].norm, epoch >= 3) << epoch;
+  }
+  ASSERT_EQ(scales.size(), 3U);
+  EXPECT_EQ(scales[0], scales[1]);  // frozen from its end on
+  EXPECT_EQ(scales[1], scales[2]);
+}
+
+// The shortcut is signed: its offset is learned and its zero point follows into the graph.
+TEST_F(QatRuns, LsqPlusLearnsTheOffsetOfTheSignedShortcut) {
+  const Overrides lsq_plus = {"quant.quantizer=lsq+"};
+  Overrides none = lsq_plus;
+  none.emplace_back("train.qat_epochs=0");
+  const auto load = [&](const Overrides& overrides, const char* name) {
+    return train::load_checkpoint(run(config(overrides), name, 0, float_checkpoint()).checkpoint);
+  };
+  const train::Checkpoint start = load(none, "start");
+  const train::Checkpoint end = load(lsq_plus, "end");
+  const auto value = [](const train::Checkpoint& of, const char* name) {
+    return of.parameters.at(name).value.data<float>()[0];
+  };
+  EXPECT_NE(value(start, "down.bn.q.offset"), 0.0F);
+  EXPECT_NE(value(start, "down.bn.q.offset"), value(end, "down.bn.q.offset"));
+  EXPECT_EQ(static_cast<float>(end.graph.find("down.bn.q")->integer("zero_point", -1)),
+            value(end, "down.bn.q.zero_point"));
+  EXPECT_FALSE(end.parameters.has("relu1.q.offset"));  // behind a ReLU real 0 is code 0
+}
+
+TEST_F(QatRuns, FoldedBatchNormTrainsOnWithOneScaleATensor) {
+  const Config with = config({"quant.fold_batch_norm=true", "quant.per_channel=false"});
+  const TrainResult whole = run(with, "whole", 0, float_checkpoint());
+  expect_exports_what_it_trained(whole.checkpoint, with);
+  const train::Checkpoint checkpoint = train::load_checkpoint(whole.checkpoint);
+  EXPECT_EQ(checkpoint.graph.find("bn2"), nullptr);
+  EXPECT_EQ(checkpoint.parameters.at("conv2.weight.q.scale").value.elements(), 1);
+  expect_same(whole.checkpoint, run(with, "stopped", 13, float_checkpoint()).checkpoint);
+  // A folded run starts a narrower folded one, which has no batch norm to fold any more.
+  const Config narrow = config({"quant.fold_batch_norm=true", "quant.per_channel=false",
+                                "quant.weight_bits=3", "train.qat_epochs=1"});
+  EXPECT_GT(run(narrow, "narrow", 0, whole.checkpoint).validation_top1, 50.0);
+  EXPECT_ERROR(ConfigError, run(config({}), "unfolded", 0, whole.checkpoint), "another network");
+}
+
+TEST_F(QatRuns, DistillsFromTheInitNetworkAndResumes) {
+  const Config with = config({"quant.distill_weight=0.7", "quant.distill_temperature=3"});
+  const TrainResult whole = run(with, "whole", 0, float_checkpoint());
+  expect_exports_what_it_trained(whole.checkpoint, with);
+  EXPECT_TRUE(std::filesystem::exists(dir_.path() / "whole/teacher.h5"));
+  expect_same(whole.checkpoint, run(with, "stopped", 13, float_checkpoint()).checkpoint);
+  // The teacher changes what is learned.
+  const TrainResult alone = run(config({}), "alone", 0, float_checkpoint());
+  const auto weight = [](const TrainResult& result) {
+    return train::load_checkpoint(result.checkpoint)
+        .parameters.at("fc.weight")
+        .value.data<float>()[0];
+  };
+  EXPECT_NE(weight(whole), weight(alone));
+}
+
+TEST_F(QatRuns, NarrowerStartsFromWider) {
+  const Config wide = config({"quant.weight_bits=8", "quant.activation_bits=8"});
+  const TrainResult w8 = run(wide, "w8", 0, float_checkpoint());
+  const Config none = config({"train.qat_epochs=0"});
+  const train::Checkpoint start =
+      train::load_checkpoint(run(none, "w4", 0, w8.checkpoint).checkpoint);
+  const train::Checkpoint source = train::load_checkpoint(w8.checkpoint);
+  for (const char* name : {"conv2.weight", "bn2.running_var", "fc.bias"}) {
+    const Tensor& taken = source.parameters.at(name).value;
+    EXPECT_EQ(std::memcmp(taken.raw(), start.parameters.at(name).value.raw(), taken.bytes()), 0)
+        << name;
+  }
+  // 4-bit steps are wider than 8-bit ones, but clip below the 8 bits' range.
+  const auto scale = [](const train::Checkpoint& of) {
+    return of.parameters.at("relu1.q.scale").value.data<float>()[0];
+  };
+  EXPECT_GT(scale(start), scale(source));
+  EXPECT_LT(scale(start) * 15.0F, scale(source) * 255.0F);
+  EXPECT_ERROR(ConfigError, run(wide, "wider", 0, dir_.path() / "w4/checkpoint.h5"), "QAT of w4a4",
+               "start from a wider run");
+  EXPECT_ERROR(ConfigError, run(config({"quant.quantizer=pact"}), "pact", 0, w8.checkpoint),
+               "pact and dorefa put tanh");
+}
+
+struct Contradiction {
+  const char* name;
+  Overrides overrides;
+  const char* place;
+};
+void PrintTo(const Contradiction& of, std::ostream* out) { *out << of.name; }
+class QatContradictions : public QatRuns, public testing::WithParamInterface<Contradiction> {};
+
+TEST_P(QatContradictions, AreNamed) {
+  EXPECT_ERROR(ConfigError, run(config(GetParam().overrides), "run"), GetParam().place);
+  EXPECT_FALSE(std::filesystem::exists(dir_.path() / "run/checkpoint.h5"));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Stages, QatContradictions,
+    testing::Values(
+        Contradiction{"never", {"quant.delay_epochs=4"}, "quant.delay_epochs"},
+        Contradiction{"early",
+                      {"quant.delay_epochs=2", "quant.freeze_range_epochs=3"},
+                      "quant.freeze_range_epochs"},
+        Contradiction{"norm",
+                      {"quant.delay_epochs=2", "quant.freeze_batch_norm_epochs=3"},
+                      "quant.freeze_batch_norm_epochs"},
+        Contradiction{"folded",
+                      {"quant.delay_epochs=2", "quant.fold_batch_norm=true",
+                       "quant.freeze_batch_norm_epochs=1"},
+                      "a folded batch norm"},
+        Contradiction{"untrained", {"quant.fold_batch_norm=true"}, "quant.fold_batch_norm"},
+        Contradiction{"untaught", {"quant.distill_weight=0.5"}, "quant.distill_weight"}),
+    testing::PrintToStringParamName());
+
+}  // namespace
+}  // namespace bitloom::trainers
