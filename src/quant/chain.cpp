@@ -87,4 +87,9 @@ integer::Clip clip_of(const Node& node) {
 
 bool is_average(const Node& node) { return node.op == "avg_pool" || node.op == "global_avg_pool"; }
 
+bool keeps_grid(const Node& node) {
+  return node.op == "max_pool" || node.op == "flatten" || node.op == "dropout" ||
+         node.op == "concat" || is_average(node);
+}
+
 }  // namespace bitloom::quant

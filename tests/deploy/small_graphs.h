@@ -1,6 +1,7 @@
 // Small float graphs, each with the operations of a network family.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -11,6 +12,8 @@ struct SmallGraph {
   std::string text;
   std::vector<std::string> layers;  ///< of the exported model, as "op name"
 };
+
+inline void PrintTo(const SmallGraph& graph, std::ostream* out) { *out << graph.name; }
 
 /// Depthwise and pointwise convolutions with ReLU6, a linear bottleneck, a residual of it
 /// (mobilenet_v2); odd channels.

@@ -8,6 +8,7 @@
 #include "bitloom/core/random.h"
 #include "bitloom/layers/network.h"
 #include "bitloom/quant/passes.h"
+#include "bitloom/quant/quantized_layers.h"
 #include "support/error_matchers.h"
 
 namespace bitloom::quant {
@@ -98,10 +99,10 @@ TEST(Calibrate, EveryObserverSetsEveryScale) {
 TEST(Calibrate, WeightsMayHaveTheirOwnObserver) {
   Calibrated both({.method = "ptq-static", .observer = "minmax", .weight_bits = 4});
   Calibrated own({.method = "ptq-static",
-             .observer = "minmax",
-             .weight_observer = "percentile",
-             .percentile = 80.0,
-             .weight_bits = 4});
+                  .observer = "minmax",
+                  .weight_observer = "percentile",
+                  .percentile = 80.0,
+                  .weight_bits = 4});
   both.run();
   own.run();
   EXPECT_EQ(own.scale("relu1.q"), both.scale("relu1.q"));
@@ -131,6 +132,61 @@ TEST(Calibrate, PowersOfTwoReachWeightsAndActivations) {
       EXPECT_EQ(scales, 2 + 4 + 3);
     }
   }
+}
+
+// The second branch's bias takes its values far beyond the first's: the one grid holds both.
+TEST(Calibrate, FitsTheGridOfAConcatToAllItsInputs) {
+  const Graph plain = Graph::parse(R"(bitloom-graph 1
+input = input(shape=2x6x6)
+a.weight = parameter(shape=3x2x1x1)
+a = conv2d(input, a.weight)
+a.act = relu(a)
+b.weight = parameter(shape=4x2x1x1)
+b = conv2d(input, b.weight, bias=1)
+cat = concat(a.act, b)
+c.weight = parameter(shape=3x7x1x1)
+c = conv2d(cat, c.weight)
+)",
+                                   "test");
+  for (const char* word : {"minmax", "mse"}) {
+    SCOPED_TRACE(word);
+    Calibrated setup({.method = "ptq-static", .observer = word});
+    const layers::Network declared(plain, layers::float_layers(), setup.store, {.batch = kBatch});
+    setup.graph = insert_fake_quant(plain, setup.options, integer::profile_named("int8"), true);
+    setup.store.at("b.bias").value.data<float>()[1] = -40.0F;
+    const Graph graph = setup.run();
+    EXPECT_EQ(graph.find("b.q")->word("share", ""), "a.act.q");
+    EXPECT_NEAR(setup.scale("a.act.q"), 40.0F / 128.0F, 10.0F / 128.0F);
+    EXPECT_FALSE(setup.store.has("b.q.scale"));
+  }
+}
+
+// A joined node widens its owner's range at once; the scale follows at the owner's next step.
+TEST(Ema, HoldsTheValuesOfJoinedNodes) {
+  ParameterStore store(7);
+  layers::Network network(Graph::parse(R"(bitloom-graph 1
+input = input(shape=1x2x2)
+a = relu(input)
+a.q = fake_quant(a, quantizer=ema, decay=0.5, bits=8, dtype=s8, qmin=-128, qmax=127)
+b = hardtanh(input, low=-9, high=9)
+b.q = fake_quant(b, quantizer=ema, bits=8, dtype=s8, qmin=-128, qmax=127, share=a.q, joined=1)
+cat = concat(a.q, b.q)
+)",
+                                       "test"),
+                          quantized_layers(), store, {.batch = 1});
+  const std::vector<float> values{-6.0F, 2.0F, 1.0F, 0.0F};
+  const Tensor images = make_tensor<float>(Shape{1, 1, 2, 2}, values);
+  const float* range = store.at("a.q.range").value.data<float>();
+  const float* scale = store.at("a.q.scale").value.data<float>();
+  network.forward(images, layers::Phase::kTrain);
+  EXPECT_EQ(range[0], -6.0F);  // of b; a's batch has [0, 2]
+  EXPECT_EQ(range[1], 2.0F);
+  EXPECT_FLOAT_EQ(scale[0], 2.0F / 127.0F);
+  network.forward(images, layers::Phase::kTrain);
+  EXPECT_FLOAT_EQ(scale[0], 3.0F / 128.0F);  // halfway back to a's, before b widens it again
+  EXPECT_EQ(range[0], -6.0F);
+  network.forward(images, layers::Phase::kEvaluate);
+  EXPECT_EQ(range[0], -6.0F);
 }
 
 }  // namespace

@@ -29,6 +29,9 @@ struct LowerOptions {
 ///   slope = gamma / sqrt(var + eps),  offset = beta - mean * slope + bias * slope,
 /// in double, rounded once; weight codes are those of training. Float layers have slope multiplied
 /// into their weights. The input's fake_quant node becomes the pixel table.
+/// Methods ptq-dynamic and ptq-weight-only have fake_quant nodes on weights alone: their products
+/// become dynamic (source u8 where it cannot be negative, else what the profile gives signed
+/// activations) or weight-only, with m[o] = s_w[o] * slope[o] and b[o] = offset[o].
 /// @throws NumericError for a parameter that is not finite; ConfigError naming the node for a
 ///         graph that has no exported form (a layer that would silently stay float, a concat of two
 ///         grids).

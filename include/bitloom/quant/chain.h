@@ -42,4 +42,8 @@ integer::Clip clip_of(const layers::Node& node);
 /// avg_pool or global_avg_pool.
 bool is_average(const layers::Node& node);
 
+/// max_pool, averages, flatten, dropout, concat: nodes whose values lie on the grid of what they
+/// read.
+bool keeps_grid(const layers::Node& node);
+
 }  // namespace bitloom::quant

@@ -1,0 +1,187 @@
+#include "product_lowering.h"
+
+#include <cmath>
+#include <vector>
+
+#include "bitloom/core/error.h"
+#include "bitloom/integer/profile.h"
+#include "bitloom/kernels/f32_conv2d.h"
+#include "bitloom/quant/fake_quant_layer.h"
+#include "sign.h"
+
+namespace bitloom::deploy {
+namespace {
+
+using integer::ComputeMode;
+using integer::Layer;
+using integer::LayerOp;
+using integer::TensorInfo;
+using layers::Node;
+using layers::ParameterStore;
+using quant::Chain;
+
+// slope and offset of each output channel, from batch norm and bias.
+std::vector<integer::ChannelAffine> channel_affines(const Chain& chain, const ParameterStore& store,
+                                                    std::int64_t channels) {
+  std::vector<integer::ChannelAffine> affines(static_cast<std::size_t>(channels));
+  const std::string bias_name = cat(chain.head->name, ".bias");
+  const float* bias = store.has(bias_name) ? store.at(bias_name).value.data<float>() : nullptr;
+  const auto values = [&](const char* word) {
+    return store.at(cat(chain.batch_norm->name, ".", word)).value.data<float>();
+  };
+  for (std::int64_t o = 0; o < channels; ++o) {
+    integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    if (chain.batch_norm != nullptr) {
+      const double epsilon = chain.batch_norm->real("epsilon", 1e-5);
+      affine.slope = static_cast<double>(values("gamma")[o]) /
+                     std::sqrt(static_cast<double>(values("running_var")[o]) + epsilon);
+      affine.offset = static_cast<double>(values("beta")[o]) -
+                      static_cast<double>(values("running_mean")[o]) * affine.slope;
+    }
+    if (bias != nullptr) affine.offset += static_cast<double>(bias[o]) * affine.slope;
+  }
+  return affines;
+}
+
+integer::Window window_of(const Chain& chain) {
+  return {.stride = chain.head->integer("stride", 1),
+          .pad = chain.head->integer("pad", 0),
+          .groups = chain.head->integer("groups", 1)};
+}
+
+// Methods whose tensors between layers are reals: only weights have fake_quant nodes.
+bool keeps_reals(const LowerOptions& options) {
+  return options.method == "ptq-dynamic" || options.method == "ptq-weight-only";
+}
+
+}  // namespace
+
+const Node& ProductLowering::weight_node(const Chain& chain) const {
+  return *graph_.find(chain.head->inputs[1]);
+}
+
+const Tensor& ProductLowering::weight(const Chain& chain) const {
+  const Node& node = weight_node(chain);
+  return store_.at(quant::is_fake_quant(node) ? node.inputs[0] : node.name).value;
+}
+
+Layer ProductLowering::start(const Chain& chain) const {
+  Layer layer;
+  layer.name = chain.head->name;
+  layer.op = chain.head->op == "linear" ? LayerOp::kLinear : LayerOp::kConv2d;
+  layer.clip = chain.bounds();
+  if (layer.op == LayerOp::kConv2d) {
+    layer.window = window_of(chain);
+    layer.window.kernel_h = weight(chain).shape().h();
+    layer.window.kernel_w = weight(chain).shape().w();
+  }
+  return layer;
+}
+
+Shape ProductLowering::output_shape(const Chain& chain, const Shape& source) const {
+  const Shape& shape = weight(chain).shape();
+  if (chain.head->op == "linear") return Shape{1, shape[0]};
+  return kernels::conv2d_output(chain.head->name,
+                                {.source = source, .weight = shape, .window = window_of(chain)});
+}
+
+void ProductLowering::fill(const Chain& chain, const TensorInfo& output, Layer& layer) const {
+  const TensorInfo& source = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
+  const bool quantized_weight = quant::is_fake_quant(weight_node(chain));
+  if (keeps_reals(options_)) {
+    fill_real_source(chain, weight_node(chain), source, layer);
+  } else if (quantized_weight != (source.dtype != DType::kF32)) {
+    throw ConfigError(
+        ErrorText{layer.name, "codes on both inputs, or reals on both",
+                  quantized_weight ? "codes only on the weight" : "codes only on the source",
+                  "put a fake_quant node on the other input"});
+  } else if (quantized_weight) {
+    fill_static(chain, weight_node(chain), source, output, layer);
+  } else {
+    fill_float(chain, weight(chain), layer);
+  }
+}
+
+// Codes of the weights, their width and their scales.
+void ProductLowering::fill_codes(const Node& weight_node, Layer& layer) const {
+  const integer::AffineFormat format = quant::format_of(weight_node);
+  layer.weight = quant::weight_codes(graph_, weight_node, store_);
+  layer.weight_bits = format.bits;
+  layer.weight_range = format.range;
+  const Tensor& scales = store_.at(quant::scale_name(weight_node)).value;
+  layer.weight_scale = Tensor(DType::kF32, Shape{layer.weight.shape()[0]});
+  for (std::int64_t o = 0; o < layer.weight_scale.elements(); ++o) {
+    layer.weight_scale.data<float>()[o] = scales.data<float>()[scales.elements() > 1 ? o : 0];
+  }
+}
+
+// m[o] and b[o] of integer/requantize.h.
+void ProductLowering::fold(const Chain& chain, integer::ChannelScales scales, Layer& layer) const {
+  const std::int64_t channels = layer.weight.shape()[0];
+  layer.multiplier = Tensor(DType::kF32, Shape{channels});
+  layer.bias = Tensor(DType::kF32, Shape{channels});
+  const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
+  for (std::int64_t o = 0; o < channels; ++o) {
+    scales.weight = static_cast<double>(layer.weight_scale.data<float>()[o]);
+    const integer::FoldedChannel folded =
+        integer::fold_channel(scales, affines[static_cast<std::size_t>(o)]);
+    layer.multiplier.data<float>()[o] = folded.multiplier;
+    layer.bias.data<float>()[o] = folded.bias;
+  }
+}
+
+// Dynamic and weight-only layers: m[o] = s_w[o] * slope[o], b[o] = offset[o].
+void ProductLowering::fill_real_source(const Chain& chain, const Node& weight_node,
+                                       const TensorInfo& source, Layer& layer) const {
+  const bool real = source.dtype == DType::kF32 && chain.fake_quant == nullptr;
+  if (!real || !quant::is_fake_quant(weight_node)) {
+    throw ConfigError(ErrorText{layer.name, cat("codes on the weight alone, for ", options_.method),
+                                real ? "reals on the weight" : "codes on an activation",
+                                "quantize the float network"});
+  }
+  fill_codes(weight_node, layer);
+  fold(chain, {}, layer);
+  if (options_.method == "ptq-weight-only") {
+    layer.mode = ComputeMode::kWeightOnly;
+    return;
+  }
+  layer.mode = ComputeMode::kDynamic;
+  const integer::DeviceProfile& profile = integer::profile_named(options_.profile);
+  layer.source_format = profile.activations(8, !is_non_negative(model_, layer.inputs[0]));
+}
+
+void ProductLowering::fill_static(const Chain& chain, const Node& weight_node,
+                                  const TensorInfo& source, const TensorInfo& output,
+                                  Layer& layer) const {
+  layer.mode = ComputeMode::kStatic;
+  fill_codes(weight_node, layer);
+  const bool codes_out = output.dtype != DType::kF32;
+  fold(chain,
+       {.source = static_cast<double>(source.scale),
+        .destination = codes_out ? static_cast<double>(output.scale) : 1.0,
+        .destination_zero_point = codes_out ? output.format.zero_point : 0},
+       layer);
+  if (chain.add != nullptr) {
+    const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
+    layer.residual_ratio = integer::scale_ratio(residual.scale, codes_out ? output.scale : 1.0F);
+  }
+}
+
+void ProductLowering::fill_float(const Chain& chain, const Tensor& weight, Layer& layer) const {
+  const std::int64_t channels = weight.shape()[0];
+  const std::int64_t cols = weight.elements() / channels;
+  const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
+  layer.mode = ComputeMode::kFloat;
+  layer.weight = Tensor(DType::kF32, weight.shape());
+  layer.bias = Tensor(DType::kF32, Shape{channels});
+  for (std::int64_t o = 0; o < channels; ++o) {
+    const integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) {
+      layer.weight.data<float>()[i] =
+          static_cast<float>(static_cast<double>(weight.data<float>()[i]) * affine.slope);
+    }
+    layer.bias.data<float>()[o] = static_cast<float>(affine.offset);
+  }
+}
+
+}  // namespace bitloom::deploy

@@ -1,0 +1,259 @@
+// The pass that quantizes a float graph; its text is in quant/passes.h.
+#include <cstddef>
+#include <map>
+#include <set>
+
+#include "bitloom/core/error.h"
+#include "bitloom/quant/chain.h"
+#include "bitloom/quant/fake_quant_layer.h"
+#include "bitloom/quant/passes.h"
+#include "subgraph.h"
+
+namespace bitloom::quant {
+namespace {
+
+using layers::Graph;
+using layers::Node;
+
+const std::string kStatic = "static";
+
+// The node whose grid a value has: pools, flatten, dropout and concat (by its first input) have
+// that of what they read.
+const Node* grid_source(const Graph& graph, const Node* node) {
+  while (keeps_grid(*node)) node = graph.find(node->inputs[0]);
+  return node;
+}
+
+// Grids that are one because a concat joins their values; each is named by its earliest source.
+class GridGroups {
+ public:
+  explicit GridGroups(const Graph& graph) : graph_(graph) {
+    for (const Node& node : graph.nodes()) {
+      if (node.op != "concat") continue;
+      for (const std::string& input : node.inputs) join(node.inputs[0], input);
+    }
+  }
+
+  // Earliest source of the grid that the value `name` has.
+  std::string owner(const std::string& name) const {
+    std::string source = grid_source(graph_, graph_.find(name))->name;
+    for (auto it = joined_to_.find(source); it != joined_to_.end(); it = joined_to_.find(source)) {
+      source = it->second;
+    }
+    return source;
+  }
+
+ private:
+  void join(const std::string& a, const std::string& b) {
+    const std::string first = owner(a);
+    const std::string second = owner(b);
+    if (first == second) return;
+    const bool in_order = position(first) < position(second);
+    joined_to_[in_order ? second : first] = in_order ? first : second;
+  }
+
+  std::ptrdiff_t position(const std::string& name) const {
+    return graph_.find(name) - graph_.nodes().data();
+  }
+
+  const Graph& graph_;
+  std::map<std::string, std::string> joined_to_;
+};
+
+class Inserter {
+ public:
+  Inserter(const Graph& graph, const QuantOptions& options, const integer::DeviceProfile& profile,
+           bool input_is_signed)
+      : graph_(graph),
+        options_(options),
+        profile_(profile),
+        input_is_signed_(input_is_signed),
+        quantizer_(options.method == "qat" ? options.quantizer : kStatic),
+        groups_(graph) {
+    choose_ends();
+    choose_activations();
+  }
+
+  Graph run() {
+    for (const Node& node : graph_.nodes()) {
+      if (is_fake_quant(node)) {
+        throw ConfigError(ErrorText{node.name, "a float graph", "a fake_quant node",
+                                    "start from the float checkpoint"});
+      }
+      Node copy = node;
+      for (std::string& input : copy.inputs) {
+        if (const auto it = renamed_.find(input); it != renamed_.end()) input = it->second;
+      }
+      out_.add(std::move(copy));
+      quantize_output(node);
+    }
+    return std::move(out_);
+  }
+
+ private:
+  void choose_ends() {
+    const Node* first = nullptr;
+    const Node* last = nullptr;
+    for (const Node& node : graph_.nodes()) {
+      if (!is_product(node)) continue;
+      if (first == nullptr) first = &node;
+      last = &node;
+    }
+    if (first == nullptr) {
+      throw ConfigError("the graph has no conv2d or linear node; nothing to quantize");
+    }
+    if (options_.first_last_bits == 0) return;
+    wide_ = {first->inputs[1], last->inputs[1], groups_.owner(first->inputs[0]),
+             groups_.owner(last->inputs[0])};
+  }
+
+  // The network's input and the end of every chain, where another layer computes with its values.
+  void choose_activations() {
+    const auto choose = [&](const Node& node, bool carries_sign) {
+      bool& group_carries = carries_sign_[groups_.owner(node.name)];
+      group_carries = group_carries || carries_sign;
+      if (feeds_a_layer(node)) activations_.insert(node.name);
+    };
+    for (const Node& node : graph_.nodes()) {
+      if (node.op == "input") choose(node, input_is_signed_);
+    }
+    for (const Chain& chain : chains_of(graph_)) choose(*chain.end, chain.bounds().low < 0.0F);
+  }
+
+  // False for the logits, and for values that reach them through pools alone: they stay real.
+  bool feeds_a_layer(const Node& node) const {
+    for (const std::string& name : graph_.readers(node.name)) {
+      const Node& reader = *graph_.find(name);
+      if (!keeps_grid(reader) || feeds_a_layer(reader)) return true;
+    }
+    return false;
+  }
+
+  int bits_of(const std::string& name, int usual) const {
+    return wide_.contains(name) ? options_.first_last_bits : usual;
+  }
+
+  void quantize_output(const Node& node) {
+    if (node.op == "parameter") {
+      if (feeds_weight(node)) add_weight(node);
+      return;
+    }
+    if (!has_activation_grids(options_.method)) return;
+    if (is_average(node) && feeds_a_layer(node)) {
+      add_shared(node, false);
+    } else if (activations_.contains(node.name)) {
+      const std::string owner = groups_.owner(node.name);
+      if (owner == node.name) {
+        add_activation(node, carries_sign_.at(owner));
+      } else {
+        add_shared(node, true);
+      }
+    }
+  }
+
+  // A node on the grid of the value's owner; nothing where the owner stays real. `joined`: values
+  // of its own that the grid must hold as well, other than averages of what it holds.
+  void add_shared(const Node& node, bool joined) {
+    const auto shared = renamed_.find(groups_.owner(node.name));
+    if (shared == renamed_.end()) return;
+    Node quantizer = *out_.find(shared->second);
+    quantizer.name = cat(node.name, ".q");
+    quantizer.inputs = {node.name};
+    quantizer.set("share", shared->second);
+    if (joined) quantizer.set("joined", "1");
+    append(node.name, std::move(quantizer));
+  }
+
+  bool feeds_weight(const Node& node) const {
+    for (const std::string& reader : graph_.readers(node.name)) {
+      const Node* product = graph_.find(reader);
+      if (is_product(*product) && product->inputs[1] == node.name) return true;
+    }
+    return false;
+  }
+
+  void add_weight(const Node& node) {
+    const int bits = bits_of(node.name, options_.weight_bits);
+    const std::string kind = weight_quantizer();
+    const integer::CodeRange range =
+        profile_.weights(bits, options_.narrow_weights || kind == "dorefa");
+    Node quantizer{
+        .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
+    quantizer.set("quantizer", kind);
+    describe(quantizer, {integer::DeviceProfile::bits_of(range), true, 0, range});
+    quantizer.set(options_.per_channel ? "axis" : "weight", options_.per_channel ? "0" : "1");
+    round_while_training(quantizer, kind);
+    append(node.name, std::move(quantizer));
+  }
+
+  void add_activation(const Node& node, bool carries_sign) {
+    const int bits = bits_of(node.name, options_.activation_bits);  // the owner of its grid
+    integer::AffineFormat format = profile_.activations(bits, carries_sign);
+    Node quantizer{
+        .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
+    const std::string kind = activation_quantizer(node, carries_sign);
+    const bool asymmetric = carries_sign && (options_.asymmetric || kind == "lsq+");
+    quantizer.set("quantizer", kind);
+    if (asymmetric) {
+      format = {bits, false, 1 << (bits - 1), {0, (1 << bits) - 1}};
+    }
+    describe(quantizer, format);
+    if (asymmetric) quantizer.set("asymmetric", "1");
+    if (kind == "ema") quantizer.set("decay", cat(options_.ema_decay));
+    if (kind == "pact") quantizer.set("alpha_decay", cat(options_.pact_decay));
+    round_while_training(quantizer, kind);
+    append(node.name, std::move(quantizer));
+  }
+
+  std::string weight_quantizer() const {
+    if (quantizer_ == "pact") return "dorefa";
+    return quantizer_ == "lsq+" ? "lsq" : quantizer_;
+  }
+
+  std::string activation_quantizer(const Node& node, bool carries_sign) const {
+    // Pixels do not change while training, and a learned or followed scale would need the first
+    // convolution's backward-data pass: 11 ms of a lenet5 step on two cores.
+    if (node.op == "input") return kStatic;
+    // A ReLU's output starts at 0, which is a code without an offset.
+    return quantizer_ == "lsq+" && !carries_sign ? "lsq" : quantizer_;
+  }
+
+  // Calibration rounds the scales that never move afterwards.
+  void round_while_training(Node& quantizer, const std::string& kind) const {
+    if (options_.power_of_two && kind != kStatic) quantizer.set("power_of_two", "1");
+  }
+
+  static void describe(Node& node, const integer::AffineFormat& format) {
+    node.set("bits", cat(format.bits));
+    node.set("dtype", format.is_signed ? "s8" : "u8");
+    node.set("qmin", cat(format.range.qmin));
+    node.set("qmax", cat(format.range.qmax));
+    if (format.zero_point != 0) node.set("zero_point", cat(format.zero_point));
+  }
+
+  void append(const std::string& source, Node node) {
+    renamed_[source] = node.name;
+    out_.add(std::move(node));
+  }
+
+  const Graph& graph_;
+  const QuantOptions& options_;
+  const integer::DeviceProfile& profile_;
+  bool input_is_signed_;
+  std::string quantizer_;
+  GridGroups groups_;
+  std::set<std::string> wide_;                  // weights, and owners of grids, of the end layers
+  std::set<std::string> activations_;           // float nodes whose values become codes
+  std::map<std::string, bool> carries_sign_;    // owner of a grid > some of its values are negative
+  std::map<std::string, std::string> renamed_;  // float node > its fake_quant node
+  Graph out_;
+};
+
+}  // namespace
+
+Graph insert_fake_quant(const Graph& graph, const QuantOptions& options,
+                        const integer::DeviceProfile& profile, bool input_is_signed) {
+  return Inserter(graph, options, profile, input_is_signed).run();
+}
+
+}  // namespace bitloom::quant
