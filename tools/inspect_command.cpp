@@ -36,6 +36,13 @@ std::string output_text(const integer::TensorInfo& info) {
                                    : cat(info.name, " ", to_word(info.dtype), " x ", info.scale);
 }
 
+/// "static", "dynamic u8": a dynamic layer's source is real outside of it.
+std::string mode_text(const integer::Layer& layer) {
+  const std::string mode(to_word(layer.mode));
+  if (layer.mode != integer::ComputeMode::kDynamic) return mode;
+  return cat(mode, layer.source_format.is_signed ? " s8" : " u8");
+}
+
 void print_model(const Arguments& arguments, const ModelFile& file) {
   const integer::Model& model = file.model;
   say(arguments,
@@ -52,10 +59,10 @@ void print_model(const Arguments& arguments, const ModelFile& file) {
         coded ? cat(layer.weight_range.qmin, " .. ", layer.weight_range.qmax) : "-";
     const integer::TensorInfo& output = model.tensors[static_cast<std::size_t>(layer.output)];
     const std::string bits = layer.weight.empty() ? "-" : cat(layer.weight_bits);
-    table.rows.push_back(
-        {layer.name, std::string(to_word(layer.op)), std::string(to_word(layer.mode)), bits, codes,
-         layer.weight.empty() ? "-" : to_string(layer.weight.shape()),
-         range_text(layer.weight_scale), range_text(layer.multiplier), output_text(output)});
+    table.rows.push_back({layer.name, std::string(to_word(layer.op)), mode_text(layer), bits, codes,
+                          layer.weight.empty() ? "-" : to_string(layer.weight.shape()),
+                          range_text(layer.weight_scale), range_text(layer.multiplier),
+                          output_text(output)});
     layers.push_back({{"name", layer.name},
                       {"op", to_word(layer.op)},
                       {"mode", to_word(layer.mode)},

@@ -81,6 +81,61 @@ TEST(Cli, TrainQuantizeExportEvalBenchInspect) {
   }
 }
 
+// Dynamic range and weight-only need no calibration images, and say the activations that they have.
+TEST(Cli, DynamicAndWeightOnlyWalkFromQuantizeToInspect) {
+  const Folder folder;
+  const ChildEnd trained = bitloom(train_words(folder / "float", {"--train.epochs=1"}));
+  ASSERT_EQ(trained.exit_code, 0) << trained.output;
+  struct Method {
+    std::string name, label, mode;
+    int activation_bits;
+  };
+  double float_top1 = 0.0;
+  for (const Method& method :
+       {Method{"float", "float", "float", 32}, Method{"ptq-dynamic", "w4a8", "dynamic", 8},
+        Method{"ptq-weight-only", "w4a32", "weight-only", 32}}) {
+    SCOPED_TRACE(method.name);
+    std::string checkpoint = folder / "float/checkpoint.h5";
+    const std::string model = folder / (method.name + ".model.h5");
+    if (method.name != "float") {
+      const std::string made = folder / (method.name + ".h5");
+      const ChildEnd quantized =
+          bitloom({"quantize", "--checkpoint", checkpoint, "--method", method.name,
+                   "--quant.weight_bits=4", "--quant.activation_bits=4", "--out", made});
+      ASSERT_EQ(quantized.exit_code, 0) << quantized.output;
+      checkpoint = made;
+    }
+    const ChildEnd exported = bitloom({"export", "--checkpoint", checkpoint, "--out", model});
+    ASSERT_EQ(exported.exit_code, 0) << exported.output;
+    EXPECT_THAT(exported.output, HasSubstr(method.name + " " + method.label));
+    const ChildEnd evaluated =
+        bitloom({"eval", "--model", model, "--parity", "--json", folder / "eval.json"});
+    ASSERT_EQ(evaluated.exit_code, 0) << evaluated.output;
+    const nlohmann::json row = rows_of(folder / "eval.json").at(0);
+    EXPECT_EQ(row["method"], method.name);
+    EXPECT_EQ(row["activation_bits"], method.activation_bits);
+    EXPECT_EQ(row["weight_bits"], method.name == "float" ? 32 : 4);
+    EXPECT_EQ(row["plan"][0]["mode"], method.mode);
+    EXPECT_EQ(row["plan"][0]["activation_bits"], method.activation_bits);
+    if (method.name == "ptq-dynamic") {
+      EXPECT_EQ(row["parity_identical"], 1.0);
+      EXPECT_EQ(row["largest_difference"], 0.0);
+    } else {
+      EXPECT_TRUE(row["parity_identical"].is_null());
+      EXPECT_LT(row["largest_difference"].get<double>(), 1e-4);
+      EXPECT_THAT(evaluated.output, HasSubstr("largest difference: "));
+    }
+    if (method.name == "float") float_top1 = row["top1"].get<double>();
+    EXPECT_GT(row["top1"].get<double>(), float_top1 - 25.0);
+    EXPECT_GT(row["top1"].get<double>(), 30.0);  // chance is 25
+    const ChildEnd inspected = bitloom({"inspect", model});
+    EXPECT_THAT(inspected.output, HasSubstr(method.mode));
+    EXPECT_EQ(bitloom({"bench", "--model", model, "--runs", "3"}).exit_code, 0);
+  }
+  EXPECT_LT(std::filesystem::file_size(folder / "ptq-weight-only.model.h5"),
+            std::filesystem::file_size(folder / "float.model.h5"));
+}
+
 TEST(Cli, NetworkTextTrainsAsAModelFile) {
   const Folder folder;
   const ChildEnd text =
@@ -122,31 +177,43 @@ TEST(Cli, CompareWritesRowsAndReportAndReuses) {
                        "--out",
                        folder / "cmp",
                        "--compare.bits=w8a8,w4a4",
+                       "--compare.methods=float,ptq-static,ptq-dynamic,ptq-weight-only,qat",
                        "--compare.latency_runs=5",
                        "--train.epochs=1"};
   const ChildEnd compared = bitloom(words);
   ASSERT_EQ(compared.exit_code, 0) << compared.output;
   const auto rows = rows_of(folder / "cmp/rows.jsonl");
-  ASSERT_EQ(rows.size(), 5U);
+  ASSERT_EQ(rows.size(), 9U);
   const std::string page = io::read_whole_file(folder / "cmp/report.html");
   for (const nlohmann::json& row : rows) {
     SCOPED_TRACE(row["method"]);
     for (const std::string& key : row_keys()) EXPECT_TRUE(row.contains(key)) << key;
     EXPECT_TRUE(row["latency_ms_p50"].is_number());
     EXPECT_GT(row["peak_memory_bytes"].get<double>(), 0.0);
+    const bool real = row["method"] == "float" || row["method"] == "ptq-weight-only";
+    EXPECT_EQ(row["parity_identical"].is_null(), real);
+    if (!real) {
+      EXPECT_EQ(row["parity_identical"], 1.0);
+    }
+    EXPECT_LE(row["largest_difference"].get<double>(), real ? 1e-4 : 0.0);
+    EXPECT_EQ(row["activation_bits"] == 32, real);
     if (row["method"] == "float") {
-      EXPECT_TRUE(row["parity_identical"].is_null());
       EXPECT_EQ(row["weight_bits"], 32);
     } else {
-      EXPECT_EQ(row["parity_identical"], 1.0);
-      EXPECT_GE(row["simulation_agreement"].get<double>(), 0.9);
+      EXPECT_EQ(row["simulation_agreement"].is_null(), row["method"] == "ptq-dynamic");
+      if (row["method"] != "ptq-dynamic") {
+        EXPECT_GE(row["simulation_agreement"].get<double>(), 0.9);
+      }
       EXPECT_THAT(compared.output, HasSubstr(row["method"].get<std::string>() + " w"));
     }
     EXPECT_THAT(page, HasSubstr("\"size\":" + row["size_bytes"].dump()));
   }
   EXPECT_EQ(rows[0]["method"], "float");
-  EXPECT_EQ(rows[4]["method"], "qat");
-  EXPECT_EQ(rows[4]["epochs"], 1);
+  EXPECT_EQ(rows[4]["method"], "ptq-dynamic");
+  EXPECT_EQ(rows[4]["weight_bits"], 4);
+  EXPECT_EQ(rows[4]["activation_bits"], 8);
+  EXPECT_EQ(rows[8]["method"], "qat");
+  EXPECT_EQ(rows[8]["epochs"], 1);
   EXPECT_EQ(rows[1]["epochs"], 0);
 
   const ChildEnd again = bitloom(words);
@@ -157,7 +224,7 @@ TEST(Cli, CompareWritesRowsAndReportAndReuses) {
   const ChildEnd reused = bitloom(reuse);
   EXPECT_EQ(reused.exit_code, 0) << reused.output;
   EXPECT_THAT(reused.output, HasSubstr("qat w4a4: taken from"));
-  EXPECT_EQ(rows_of(folder / "cmp/rows.jsonl")[4]["top1"], rows[4]["top1"]);
+  EXPECT_EQ(rows_of(folder / "cmp/rows.jsonl")[8]["top1"], rows[8]["top1"]);
   reuse.push_back("--train.lr=0.03");
   EXPECT_EQ(bitloom(reuse).exit_code, 2);  // another configuration's runs are not taken
 }

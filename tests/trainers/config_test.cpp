@@ -178,8 +178,8 @@ TEST(Config, RejectsGridsThatDynamicAndWeightOnlyCannotHave) {
                load_config("", {"quant.method=ptq-weight-only", "quant.asymmetric=true"}),
                "quant.asymmetric", "activations stay real");
   EXPECT_NO_THROW(load_config(
-      "", {"quant.method=ptq-weight-only", "quant.power_of_two=true", "data.validation_images=0"}));
-  EXPECT_NO_THROW(load_config("", {"quant.method=ptq-dynamic", "data.validation_images=0"}));
+      "", {"quant.method=ptq-weight-only", "quant.power_of_two=true", "data.validation_images=1"}));
+  EXPECT_NO_THROW(load_config("", {"quant.method=ptq-dynamic", "data.validation_images=1"}));
 }
 
 TEST(Config, MissingFileIsNamed) {
