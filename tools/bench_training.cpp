@@ -40,6 +40,23 @@ std::int64_t image_side(const Arguments& arguments, bool gray) {
   return arguments.integer("image-size", 1, 1024, gray ? 28 : 32);
 }
 
+void require_quantized(const Arguments& arguments) {
+  if (arguments.value("method", "float") != "float") return;
+  std::string found;
+  const auto add = [&](const std::string& name) {
+    found += (found.empty() ? "--" : ", --") + name;
+  };
+  for (const KeyOption& entry : key_options()) {
+    if (entry.quantization && arguments.has(entry.option.name)) add(entry.option.name);
+  }
+  for (const std::string& key : arguments.overrides) {
+    if (key.starts_with("quant.")) add(key);
+  }
+  if (found.empty()) return;
+  throw ConfigError(
+      {found, "--method qat beside it", "a float network", "leave it out, or add --method qat"});
+}
+
 nlohmann::json training_row(const trainers::Config& config, std::int64_t steps) {
   const bool quantized = config.quant.method == "qat";
   nlohmann::json row = machine_row();
@@ -86,17 +103,31 @@ const std::vector<OptionSpec>& training_bench_options() {
   return options;
 }
 
+std::vector<std::string> training_bench_keys() {
+  return {"",
+          "quant.quantizer",
+          "quant.first_last_bits",
+          "quant.narrow_weights",
+          "quant.asymmetric",
+          "quant.per_channel",
+          "quant.power_of_two",
+          "quant.fold_batch_norm",
+          "train.optimizer",
+          "train.lr",
+          "train.momentum",
+          "train.nesterov",
+          "train.weight_decay",
+          "train.clip_norm",
+          "train.label_smoothing",
+          "train.ema_decay"};
+}
+
 trainers::Config training_bench_config(const Arguments& arguments) {
+  require_quantized(arguments);
   std::vector<std::string> overrides = {kLearningRate};
-  const bool quantized = arguments.value("method") == "qat";
   for (const KeyOption& entry : key_options()) {
     const std::string& name = entry.option.name;
-    if (!arguments.has(name)) continue;
-    if (entry.quantization && !quantized) {
-      throw ConfigError({"--" + name, "--method qat beside it", "a float network",
-                         "leave it out, or add --method qat"});
-    }
-    overrides.push_back(cat(entry.key, "=", arguments.value(name)));
+    if (arguments.has(name)) overrides.push_back(cat(entry.key, "=", arguments.value(name)));
   }
   if (arguments.has("batch")) overrides.push_back("train.batch=" + arguments.value("batch"));
   const bool gray = arguments.value("network", "lenet5").starts_with("lenet");

@@ -12,10 +12,13 @@ namespace bitloom::tools {
 /// Options of bench that only --training reads.
 const std::vector<OptionSpec>& training_bench_options();
 
+/// Config keys that change a training step, and the unsectioned ones ("").
+std::vector<std::string> training_bench_keys();
+
 /// The config that the options of `bench --training` ask for. Images are 1x28x28 for networks named
 /// lenet..., else 3x32x32, unless --image-size gives the side. train.lr is 0.01 unless it is given:
 /// images that repeat must not end in a loss that overflows.
-/// @throws ConfigError for values out of range, and for widths or a forward with method float.
+/// @throws ConfigError for values out of range, and for what only QAT reads with method float.
 trainers::Config training_bench_config(const Arguments& arguments);
 
 /// Runs max(3, steps / 10) steps to warm up, then `steps` that are timed. The row: network, method,

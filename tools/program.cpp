@@ -93,7 +93,7 @@ std::vector<Command> make_commands() {
        "Several models run in turns, so that they are compared under the same conditions. Peak\n"
        "memory is measured above start-up, each model in a process of its own.\n"
        "--training times the step of `bitloom train` (forward, loss, backward, optimizer) on\n"
-       "synthetic images, and counts its heap allocations; keys of [quant] and [train] apply.\n"
+       "synthetic images, and counts its heap allocations; the keys below apply to it.\n"
        "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n"
        "         bitloom bench --training --network resnet20 --method qat --weight-bits 4\n"
        "           --activation-bits 4 --batch 128 --json step.json\n",
@@ -105,8 +105,7 @@ std::vector<Command> make_commands() {
                      fallback,
                      {"training", "", "time a training step; the options below are for it"}},
                     training_bench_options()),
-       {"", "train", "quant"},
-       run_bench},
+       training_bench_keys(), run_bench},
       {"compare",
        "--config F --out DIR [--reuse]",
        "float, PTQ and QAT in one honest table",

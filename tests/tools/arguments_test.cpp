@@ -94,7 +94,7 @@ TEST(Program, EveryCommandHasHelpWithAnExampleAndItsOptions) {
   }
   EXPECT_EQ(command_table().size(), 7U);
   EXPECT_THAT(command_help(command("train")), HasSubstr("--quant.weight_bits"));
-  EXPECT_THAT(command_help(command("inspect")), Not(HasSubstr("--quant.weight_bits")));
+  EXPECT_THAT(command_help(command("bench")), Not(HasSubstr("--quant.weight_bits")));
 }
 
 TEST(Program, NamesTheNearestCommand) {

@@ -3,11 +3,15 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <new>
 
 #include "allocation_count.h"
+#include "bitloom/core/parallel.h"
 #include "bitloom/core/tensor.h"
 #include "bitloom/trainers/benchmark_run.h"
+#include "bitloom/trainers/config_keys.h"
+#include "measure.h"
 #include "support/error_matchers.h"
 
 namespace bitloom::tools {
@@ -68,7 +72,16 @@ TEST(AllocationCount, HandsOutAlignedMemory) {
   }
 }
 
-TEST(TrainingBench, ConfigFollowsTheNetworkAndTheOptions) {
+/// On one thread, as tests run side by side; memory counts from here, as in the program.
+class TrainingBench : public ::testing::Test {
+ protected:
+  TrainingBench() {
+    set_threads(1);
+    static_cast<void>(startup_memory());
+  }
+};
+
+TEST_F(TrainingBench, ConfigFollowsTheNetworkAndTheOptions) {
   const trainers::Config plain = config_of({});
   EXPECT_EQ(plain.model.network, "lenet5");
   EXPECT_EQ(plain.quant.method, "float");
@@ -93,9 +106,13 @@ TEST(TrainingBench, ConfigFollowsTheNetworkAndTheOptions) {
   EXPECT_EQ(config_of({"--network", "resnet20", "--image-size", "64"}).data.synthetic_height, 64);
 }
 
-TEST(TrainingBench, RefusesWhatWouldChangeNothing) {
+TEST_F(TrainingBench, RefusesWhatWouldChangeNothing) {
   EXPECT_ERROR(ConfigError, config_of({"--weight-bits", "4"}), "--weight-bits", "--method qat");
   EXPECT_ERROR(ConfigError, config_of({"--forward", "float"}), "--forward", "--method qat");
+  EXPECT_ERROR(ConfigError, config_of({"--method", "float", "--quant.quantizer=ema"}),
+               "--quant.quantizer=ema", "--method qat");
+  EXPECT_ERROR(ConfigError, config_of({"--method", "qat", "--quant.distill_weight=0.5"}),
+               "it would change nothing here");
   EXPECT_ERROR(ConfigError, config_of({"--method", "qat", "--weight-bits", "9"}),
                "quant.weight_bits", "2 .. 8");
   EXPECT_ERROR(ConfigError, config_of({"--batch", "0"}), "train.batch");
@@ -112,14 +129,26 @@ TEST(TrainingBench, RefusesWhatWouldChangeNothing) {
                "--training --network N");
 }
 
-TEST(TrainingBench, NetworkAndMethodMustTrain) {
+TEST_F(TrainingBench, ItsKeysAreKeys) {
+  std::vector<std::string> known;
+  for (const trainers::KeyHelp& key : trainers::config_keys()) known.push_back(key.name);
+  std::size_t sectioned = 0;
+  for (const std::string& key : training_bench_keys()) {
+    if (key.empty()) continue;
+    EXPECT_NE(std::find(known.begin(), known.end(), key), known.end()) << key;
+    ++sectioned;
+  }
+  EXPECT_GE(sectioned, 10U);
+}
+
+TEST_F(TrainingBench, NetworkAndMethodMustTrain) {
   EXPECT_ERROR(ConfigError, trainers::BenchmarkRun(config_of({"--network", "lenet6"})), "lenet5",
                "lenet6");
   EXPECT_ERROR(ConfigError, trainers::BenchmarkRun(config_of({"--method", "ptq-static"})),
                "float or qat", "ptq-static");
 }
 
-TEST(TrainingBench, RowHoldsWhatWasMeasured) {
+TEST_F(TrainingBench, RowHoldsWhatWasMeasured) {
   const nlohmann::json row = measure_training(
       config_of(tiny_and({"--method", "qat", "--weight-bits", "4", "--activation-bits", "5"})), 4);
   EXPECT_EQ(row["network"], "resnet8");
@@ -144,7 +173,7 @@ TEST(TrainingBench, RowHoldsWhatWasMeasured) {
   EXPECT_GT(row["peak_memory_bytes"].get<double>(), 0.0);
 }
 
-TEST(TrainingBench, FloatRowsHaveThirtyTwoBitsAndNoQuantizer) {
+TEST_F(TrainingBench, FloatRowsHaveThirtyTwoBitsAndNoQuantizer) {
   const nlohmann::json row = measure_training(config_of(tiny()), 1);
   EXPECT_EQ(row["weight_bits"], 32);
   EXPECT_EQ(row["activation_bits"], 32);
@@ -153,7 +182,7 @@ TEST(TrainingBench, FloatRowsHaveThirtyTwoBitsAndNoQuantizer) {
 }
 
 // Memory is planned before the first step. oneDNN makes tables of arguments for each primitive.
-TEST(TrainingBench, StepsAllocateNothingOfOurs) {
+TEST_F(TrainingBench, StepsAllocateNothingOfOurs) {
   const std::vector<std::vector<std::string>> kinds = {
       {}, {"--method", "qat"}, {"--method", "qat", "--forward", "float"}};
   for (const std::vector<std::string>& kind : kinds) {
@@ -165,7 +194,7 @@ TEST(TrainingBench, StepsAllocateNothingOfOurs) {
   }
 }
 
-TEST(TrainingBench, StepsTrain) {
+TEST_F(TrainingBench, StepsTrain) {
   trainers::Config config = config_of(tiny());
   config.train.lr = 0.05;
   trainers::BenchmarkRun run(config);
