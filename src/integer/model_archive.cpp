@@ -267,6 +267,12 @@ Archive to_archive(const Model& model) {
 
 Model model_from_archive(const Archive& archive) {
   archive.require_schema(kSchema, kVersion);
+  if (archive.schema_version() < kVersion) {  // its ReLUs would be lost
+    throw FormatError({.place = archive.source().empty() ? "model" : archive.source(),
+                       .expected = cat("schema '", kSchema, "' version ", kVersion),
+                       .found = cat("version ", archive.schema_version()),
+                       .remedy = "export it again from its checkpoint"});
+  }
   Model model;
   model.network = archive.word("", "network");
   model.method = archive.word("", "method");

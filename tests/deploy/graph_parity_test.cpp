@@ -51,6 +51,11 @@ std::vector<Variant> variants() {
   options.activation_bits = 4;
   out.push_back({"asymmetric_w4a4", options});
   out.push_back({"reduced", plain, "int8-reduced"});
+  options = plain;
+  options.asymmetric = true;
+  options.per_channel = false;
+  options.power_of_two = true;
+  out.push_back({"reduced_asymmetric_per_tensor", options, "int8-reduced"});
   return out;
 }
 

@@ -83,8 +83,9 @@ logits = flatten(gap)
            "conv2d last", "global_avg_pool gap"}};
 }
 
-/// Branches of unlike kinds into one concat: a bare pool, a signed branch behind an average, a
-/// hardtanh (inception, densenet); the input of the concat is read elsewhere, too.
+/// Branches of unlike kinds into one concat: a bare pool, a signed branch behind an average and a
+/// depthwise convolution of signed codes, a hardtanh (inception, densenet); the input of the concat
+/// is read elsewhere, too.
 inline SmallGraph inception_graph() {
   return {"inception",
           R"(bitloom-graph 1
@@ -94,8 +95,11 @@ stem = conv2d(input, stem.weight, pad=1)
 stem.bn = batch_norm(stem)
 stem.act = hardtanh(stem.bn, low=-0.8, high=1.3)
 avg = avg_pool(stem.act, kernel=3, stride=1, pad=1)
+b0.weight = parameter(shape=4x1x3x3)
+b0 = conv2d(avg, b0.weight, pad=1, groups=4)
+b0.bn = batch_norm(b0)
 b1.weight = parameter(shape=3x4x1x1)
-b1 = conv2d(avg, b1.weight)
+b1 = conv2d(b0.bn, b1.weight)
 b1.bn = batch_norm(b1)
 b2.weight = parameter(shape=6x2x3x3)
 b2 = conv2d(stem.act, b2.weight, pad=1, groups=2)
@@ -113,8 +117,8 @@ flatten = flatten(drop)
 fc.weight = parameter(shape=4x96)
 fc = linear(flatten, fc.weight, bias=1)
 )",
-          {"conv2d stem", "avg_pool avg", "conv2d b1", "conv2d b2", "max_pool pool", "concat cat",
-           "conv2d tail", "avg_pool half", "linear fc"}};
+          {"conv2d stem", "avg_pool avg", "conv2d b0", "conv2d b1", "conv2d b2", "max_pool pool",
+           "concat cat", "conv2d tail", "avg_pool half", "linear fc"}};
 }
 
 /// Two residual blocks, one of them with a rounded downsample (resnet): signed shortcuts.

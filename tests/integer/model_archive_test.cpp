@@ -157,7 +157,9 @@ TEST(ModelArchive, PacksLittleEndianBitOrder) {
   EXPECT_EQ(packed.data<std::uint8_t>()[1], 0b01101001);
 }
 
-TEST(ModelArchive, RefusesForeignAndNewerSchemas) {
+TEST(ModelArchive, RefusesForeignNewerAndOlderSchemas) {
+  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 1)),
+               "expected schema 'bitloom.model' version 2, found version 1", "export it again");
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.checkpoint", 1)), "bitloom.model");
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 3)), "3");
 }

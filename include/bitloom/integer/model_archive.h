@@ -1,4 +1,4 @@
-// Exported model <-> Archive (schema "bitloom.model", version 1). Codes of fewer than 8 bits are
+// Exported model <-> Archive (schema "bitloom.model", version 2). Codes of fewer than 8 bits are
 // packed on disk: b bits each, little-endian bit order, offset by qmin, rows padded to whole bytes.
 #pragma once
 
@@ -8,7 +8,7 @@
 namespace bitloom::integer {
 
 Archive to_archive(const Model& model);
-/// Validates. @throws FormatError.
+/// Validates. @throws FormatError, for files of another version too.
 Model model_from_archive(const Archive& archive);
 
 }  // namespace bitloom::integer
