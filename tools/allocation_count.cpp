@@ -38,11 +38,11 @@ CodeRange find_onednn() {
 }
 
 /// Set when static objects are made; what was allocated before counts as ours.
-const CodeRange g_onednn_code = find_onednn();
+const CodeRange kOnednnCode = find_onednn();
 
 void* counted(std::size_t bytes, std::size_t alignment, const void* caller) noexcept {
   const auto address = reinterpret_cast<std::uintptr_t>(caller);
-  const bool by_onednn = address >= g_onednn_code.begin && address < g_onednn_code.end;
+  const bool by_onednn = address >= kOnednnCode.begin && address < kOnednnCode.end;
   (by_onednn ? g_onednn : g_ours).fetch_add(1, std::memory_order_relaxed);
   if (alignment <= alignof(std::max_align_t)) return std::malloc(bytes > 0 ? bytes : 1);
   // aligned_alloc wants a multiple of the alignment, and room for zero bytes too.
@@ -63,7 +63,6 @@ constexpr std::size_t kUsual = alignof(std::max_align_t);
 }  // namespace
 
 // All forms: the address sanitizer would bring its own for those left out.
-// NOLINTBEGIN(misc-new-delete-overloads)
 void* operator new(std::size_t bytes) {
   return counted_or_throw(bytes, kUsual, __builtin_return_address(0));
 }
@@ -113,7 +112,6 @@ void operator delete[](void* memory, std::align_val_t /*alignment*/,
                        const std::nothrow_t& /*tag*/) noexcept {
   release(memory);
 }
-// NOLINTEND(misc-new-delete-overloads)
 
 namespace bitloom::tools {
 

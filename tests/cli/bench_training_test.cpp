@@ -62,21 +62,12 @@ TEST(Cli, TrainingBenchNamesWhatIsWrong) {
 }
 
 ChildEnd compare_with_peers(const Words& words) {
-  Words all = {BITLOOM_SOURCE_DIR "/tools/peers/training_step.py",
-               "--bitloom",
-               BITLOOM_PROGRAM,
-               "--networks",
-               "resnet8",
-               "--image-size",
-               "8",
-               "--batch",
-               "2",
-               "--threads",
-               "1",
-               "--rounds",
-               "1",
-               "--steps",
-               "1"};
+  const std::string script = std::string(BITLOOM_SOURCE_DIR) + "/tools/peers/training_step.py";
+  Words all = {script,       "--bitloom", BITLOOM_PROGRAM,
+               "--networks", "resnet8",   "--image-size",
+               "8",          "--batch",   "2",
+               "--threads",  "1",         "--rounds",
+               "1",          "--steps",   "1"};
   all.insert(all.end(), words.begin(), words.end());
   return run_child({.program = "/usr/bin/python3", .arguments = all, .take_stderr = true});
 }
@@ -106,19 +97,21 @@ TEST(Peers, OneThatFailsIsNamedAndTheOthersAreTimed) {
 
 TEST(Peers, RatioIsTheMedianOverRounds) {
   if (!std::filesystem::exists("/usr/bin/python3")) GTEST_SKIP() << "needs Debian's python3";
-  // Ratios 0.5, 3 and 1; round 2 of the peer failed, so round 2 of ours counts for nothing.
-  const ChildEnd end = run_child(
-      {.program = "/usr/bin/python3",
-       .arguments = {"-c",
-                     "import sys; sys.path.insert(0, sys.argv[1]); import training_step as t\n"
-                     "c = t.Comparison.__new__(t.Comparison)\n"
-                     "row = lambda who, at, ms: dict(network='n', contender=who, round=at, ms=ms)\n"
-                     "c.rows = [row('a', 0, 1), row('a', 1, 6), row('a', 2, 99), row('a', 3, 4),\n"
-                     "          row('b', 0, 2), row('b', 1, 2), row('b', 3, 4)]\n"
-                     "print(c.ratio('n', 'a', 'b', 'ms'), c.ratio('n', 'a', 'x', 'ms'),\n"
-                     "      round(t.geometric_mean([0.5, 8]), 9), t.geometric_mean([1, None]))",
-                     BITLOOM_SOURCE_DIR "/tools/peers"},
-       .take_stderr = true});
+  // Ratios 0.5, 3 and 1; the peer failed in round 2, so round 2 of ours counts for nothing.
+  const char* script = R"(
+import sys
+sys.path.insert(0, sys.argv[1])
+import training_step as t
+c = t.Comparison.__new__(t.Comparison)
+row = lambda who, at, ms: dict(network='n', contender=who, round=at, ms=ms)
+c.rows = [row('a', 0, 1), row('a', 1, 6), row('a', 2, 99), row('a', 3, 4),
+          row('b', 0, 2), row('b', 1, 2), row('b', 3, 4)]
+print(c.ratio('n', 'a', 'b', 'ms'), c.ratio('n', 'a', 'x', 'ms'),
+      round(t.geometric_mean([0.5, 8]), 9), t.geometric_mean([1, None])))";
+  const ChildEnd end =
+      run_child({.program = "/usr/bin/python3",
+                 .arguments = {"-B", "-c", script, BITLOOM_SOURCE_DIR "/tools/peers"},
+                 .take_stderr = true});
   EXPECT_EQ(end.output, "1.0 None 2.0 None\n");
 }
 
