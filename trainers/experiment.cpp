@@ -8,8 +8,7 @@
 #include "bitloom/io/whole_file.h"
 #include "bitloom/models/networks.h"
 #include "bitloom/quant/batch_norm_passes.h"
-#include "bitloom/quant/calibrate.h"
-#include "bitloom/quant/passes.h"
+#include "bitloom/quant/quantize.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -85,8 +84,6 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
   if (config.quant.fold_batch_norm) {
     checkpoint.graph = quant::fold_batch_norm(checkpoint.graph, checkpoint.parameters);
   }
-  const layers::Graph graph =
-      quant::insert_fake_quant(checkpoint.graph, config.quant, profile, experiment.input_is_signed);
   const datasets::ImageSet& images = experiment.dataset.validation;
   const std::int64_t count = std::min(config.quant.calibration_images, images.size());
   if (count == 0 && quant::has_activation_grids(config.quant.method)) {
@@ -101,8 +98,9 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
       use(input);
     }
   };
-  checkpoint.graph = quant::calibrate(graph, checkpoint.parameters, batches, batch,
-                                      quant::calibration_options(config.quant));
+  checkpoint.graph = quant::quantize_network(
+      checkpoint.graph, checkpoint.parameters, config.quant,
+      {.profile = profile, .input_is_signed = experiment.input_is_signed}, batches, batch);
   // Reals times real weights run everywhere: no device's formats limit weight-only models.
   checkpoint.profile = weight_only ? "" : profile.name;
   checkpoint.method = config.quant.method;

@@ -21,6 +21,10 @@ using layers::Network;
 using layers::Node;
 using layers::ParameterStore;
 
+// Where outputs are large, the paper's lambda is too weak to make h binary: then lambda is so large
+// that the regularizer of all weights is this multiple of the error that rounding makes.
+constexpr double kLeastRegularizer = 10.0;
+
 // The node whose float output a product's rounding is judged by: through batch norm and activation
 // function, but not through an add, whose other input is not the product's doing.
 std::string judged_node(const Chain& chain) {
@@ -155,26 +159,32 @@ LearnedRounding learn(const Chain& chain, const Node& quantizer, const Examples&
   RoundingLearner learner(problem, options);
   Tensor input(DType::kF32, problem.product.source);
   Tensor output(DType::kF32, examples.output_shape(batch));
+  const auto mean_over_images = [&](const auto& loss) {
+    double sum = 0.0;
+    for (std::int64_t first = 0; first + batch <= images; first += batch) {
+      for (std::int64_t i = 0; i < batch; ++i) examples.take(first + i, i, input, output);
+      sum += loss();
+    }
+    return sum / static_cast<double>(images / batch);
+  };
+
+  LearnedRounding learned{.layer = chain.head->name};
+  learned.nearest_loss = mean_over_images([&] { return learner.nearest_loss(input, output); });
+  learner.set_regularizer(
+      std::max(options.regularizer,
+               kLeastRegularizer * learned.nearest_loss / static_cast<double>(weight.elements())));
   const RandomStream random(store.seed(), cat("adaround.", chain.head->name));
   for (int step = 0; step < options.steps; ++step) {
-    for (std::int64_t slot = 0; slot < batch && (step == 0 || batch < images); ++slot) {
-      const auto draw = static_cast<std::uint64_t>(step * batch + slot);
+    for (std::int64_t i = 0; i < batch; ++i) {
+      const auto draw = static_cast<std::uint64_t>(step * batch + i);
       const std::int64_t image =
-          batch == images ? slot : random.below(draw, static_cast<std::uint32_t>(images));
-      examples.take(image, slot, input, output);
+          batch == images ? i : random.below(draw, static_cast<std::uint32_t>(images));
+      examples.take(image, i, input, output);
     }
     learner.step(step, input, output);
   }
-
-  LearnedRounding learned{.layer = chain.head->name, .moved = learner.moved()};
-  const std::int64_t judged = images / batch;
-  for (std::int64_t part = 0; part < judged; ++part) {
-    for (std::int64_t slot = 0; slot < batch; ++slot) {
-      examples.take(part * batch + slot, slot, input, output);
-    }
-    learned.nearest_loss += learner.nearest_loss(input, output) / static_cast<double>(judged);
-    learned.learned_loss += learner.learned_loss(input, output) / static_cast<double>(judged);
-  }
+  learned.learned_loss = mean_over_images([&] { return learner.learned_loss(input, output); });
+  learned.moved = learner.moved();
   learned.kept = learned.learned_loss < learned.nearest_loss;
   if (learned.kept) learner.write_weights(weight);
   return learned;

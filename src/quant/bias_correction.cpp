@@ -74,18 +74,18 @@ std::vector<double> quantized_means(const Graph& graph, const std::string& produ
   return means.means(product);
 }
 
-// Where a shift of the product's output is undone, and with which sign; nullptr: nowhere.
+// The parameter by which a shift of the product's output is undone, and with which sign.
 struct Remedy {
-  float* values = nullptr;
+  std::string parameter;  // "": there is none
   double sign = 1.0;
 };
 
-Remedy remedy_for(const Graph& graph, const Node& product, ParameterStore& store) {
+Remedy remedy_for(const Graph& graph, const Node& product, const ParameterStore& store) {
   if (const Node* norm = batch_norm_behind(graph, product); norm != nullptr) {
-    return {store.at(norm->name + ".running_mean").value.data<float>(), 1.0};
+    return {cat(norm->name, ".running_mean"), 1.0};
   }
-  const std::string bias = product.name + ".bias";
-  return store.has(bias) ? Remedy{store.at(bias).value.data<float>(), -1.0} : Remedy{};
+  const std::string bias = cat(product.name, ".bias");
+  return store.has(bias) ? Remedy{bias, -1.0} : Remedy{};
 }
 
 }  // namespace
@@ -99,16 +99,20 @@ std::vector<BiasCorrection> correct_biases(const Graph& graph, ParameterStore& s
     if (!is_product(node)) continue;
     BiasCorrection& correction = done.emplace_back(BiasCorrection{.layer = node.name});
     const Remedy remedy = remedy_for(graph, node, store);
-    if (remedy.values == nullptr) {
+    if (remedy.parameter.empty()) {
       correction.corrected = false;
       log_warning(cat(node.name, ": no bias and no batch norm; its shift is not corrected"));
       continue;
     }
     const std::vector<double> found = quantized_means(graph, node.name, store, batches, batch);
     const std::vector<double> expected = wanted.at(node.name).means(node.name);
+    float* values = store.at(remedy.parameter).value.data<float>();
+    const float* before = float_store.at(remedy.parameter).value.data<float>();
     for (std::size_t o = 0; o < found.size(); ++o) {
-      const double shift = found[o] - expected[o];
-      remedy.values[o] = static_cast<float>(double{remedy.values[o]} + remedy.sign * shift);
+      double shift = found[o] - expected[o];
+      // A bias is part of the output; a running mean is not, so what it took already counts.
+      if (remedy.sign > 0.0) shift -= double{values[o]} - double{before[o]};
+      values[o] = static_cast<float>(double{values[o]} + remedy.sign * shift);
       correction.mean_shift += std::abs(shift) / static_cast<double>(found.size());
     }
   }

@@ -180,25 +180,38 @@ double equalize_pair(const Pair& pair, ParameterStore& store) {
   return moved;
 }
 
-int balance_rows(const Node& product, const Node& batch_norm, ParameterStore& store) {
+void balance_rows(const Node& product, const Node& batch_norm, ParameterStore& store) {
   Weight weight(product, store);
   BatchNorm norm(batch_norm, store);
   std::vector<double> ranges;
   for (std::int64_t o = 0; o < weight.rows(); ++o) ranges.push_back(weight.row_range(o));
   const double largest = *std::max_element(ranges.begin(), ranges.end());
-  int balanced = 0;
+  const std::string bias = product.name + ".bias";
   for (std::int64_t o = 0; o < weight.rows(); ++o) {
     const double range = ranges[static_cast<std::size_t>(o)];
     if (!(range > 0.0) || range == largest) continue;
     const double factor = largest / range;
     for (float& value : weight.row(o)) value = static_cast<float>(double{value} * factor);
     // A bias of the product lies before batch norm and grows with the row.
-    if (const std::string bias = product.name + ".bias"; store.has(bias)) {
+    if (store.has(bias)) {
       float& value = store.at(bias).value.data<float>()[o];
       value = static_cast<float>(double{value} * factor);
     }
     norm.follow(o, factor);
-    ++balanced;
+  }
+}
+
+struct Balanced {
+  const Node* product;
+  const Node* batch_norm;
+};
+
+std::vector<Balanced> balanced_of(const Graph& graph) {
+  std::vector<Balanced> balanced;
+  for (const Node& node : graph.nodes()) {
+    if (!is_product(node) || graph.readers(node.inputs[1]).size() != 1) continue;
+    const Node* batch_norm = batch_norm_behind(graph, node);
+    if (batch_norm != nullptr) balanced.push_back({&node, batch_norm});
   }
   return balanced;
 }
@@ -207,18 +220,17 @@ int balance_rows(const Node& product, const Node& batch_norm, ParameterStore& st
 
 Equalization equalize(const Graph& graph, ParameterStore& store) {
   const std::vector<Pair> pairs = pairs_of(graph, store);
-  Equalization done{.pairs = static_cast<int>(pairs.size())};
-  double moved = pairs.empty() ? 0.0 : 1.0;
+  const std::vector<Balanced> balanced = balanced_of(graph);
+  Equalization done{.pairs = static_cast<int>(pairs.size()),
+                    .balanced = static_cast<int>(balanced.size())};
+  double moved = 1.0;
   while (moved > kSettled && done.sweeps < kMostSweeps) {
     moved = 0.0;
+    for (const auto& [product, batch_norm] : balanced) balance_rows(*product, *batch_norm, store);
     for (const Pair& pair : pairs) moved = std::max(moved, equalize_pair(pair, store));
     ++done.sweeps;
   }
-  for (const Node& node : graph.nodes()) {
-    if (!is_product(node) || graph.readers(node.inputs[1]).size() != 1) continue;
-    const Node* batch_norm = batch_norm_behind(graph, node);
-    if (batch_norm != nullptr) done.balanced_rows += balance_rows(node, *batch_norm, store);
-  }
+  for (const auto& [product, batch_norm] : balanced) balance_rows(*product, *batch_norm, store);
   return done;
 }
 

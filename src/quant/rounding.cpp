@@ -108,6 +108,8 @@ class RoundingLearner::Impl {
     return judge(targets, false);
   }
 
+  void set_regularizer(double lambda) { options_.regularizer = lambda; }
+
   std::int32_t learned_code(std::int64_t i) const {
     const float up = rectified(v_[static_cast<std::size_t>(i)]) >= 0.5F ? 1.0F : 0.0F;
     return static_cast<std::int32_t>(std::clamp(floor_.data<float>()[i] + up, qmin(), qmax()));
@@ -230,6 +232,8 @@ RoundingLearner::RoundingLearner(const RoundingProblem& problem, const AdaRoundO
 RoundingLearner::~RoundingLearner() = default;
 RoundingLearner::RoundingLearner(RoundingLearner&&) noexcept = default;
 RoundingLearner& RoundingLearner::operator=(RoundingLearner&&) noexcept = default;
+
+void RoundingLearner::set_regularizer(double lambda) { impl_->set_regularizer(lambda); }
 
 double RoundingLearner::step(int index, ConstTensorView inputs, ConstTensorView targets) {
   return impl_->step(index, inputs, targets);

@@ -63,7 +63,7 @@ class AdaRoundGolden : public testing::TestWithParam<bool> {
 TEST_P(AdaRoundGolden, VAfterTwentyStepsEqualsTorch) {
   const Archive archive = golden();
   const RoundingCase task = load(archive);
-  RoundingLearner learner(task.problem, {.steps = 20});
+  RoundingLearner learner(task.problem, {.steps = 20, .lr = 1e-2});
   for (int step = 0; step < 20; ++step) learner.step(step, task.x, task.target);
   const auto expected = task.expected_v.span<float>();
   ASSERT_EQ(learner.v().size(), expected.size());
@@ -77,7 +77,7 @@ TEST_P(AdaRoundGolden, VAfterTwentyStepsEqualsTorch) {
 TEST_P(AdaRoundGolden, CodesAfterThreeHundredStepsEqualTorch) {
   const Archive archive = golden();
   const RoundingCase task = load(archive);
-  RoundingLearner learner(task.problem, {.steps = 300});
+  RoundingLearner learner(task.problem, {.steps = 300, .lr = 1e-2});
   std::vector<double> losses;
   for (int step = 0; step < 300; ++step) losses.push_back(learner.step(step, task.x, task.target));
   const float* expected = task.losses.data<float>();

@@ -27,6 +27,8 @@ struct LearnedRounding {
 /// the float network. A step takes `options.batch` images drawn with replacement by the store's
 /// seed (all of them in order, where there are no more); as many images are kept for a layer as fit
 /// data_bytes, at least one calibration batch.
+/// Lambda is options.regularizer or, where outputs are large, 10 * nearest_loss / weights, without
+/// which h would not become binary there.
 /// The weight's value becomes scale * code, so ordinary rounding gives the learned code from then
 /// on: nothing behind this step knows of it.
 ///

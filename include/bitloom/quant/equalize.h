@@ -9,9 +9,9 @@ namespace bitloom::quant {
 
 /// What equalize() did.
 struct Equalization {
-  int pairs = 0;          ///< products whose common channels were equalized
-  int sweeps = 0;         ///< over all pairs, until no channel moved by more than 0.1 %
-  int balanced_rows = 0;  ///< output channels whose weights batch norm let us rescale for free
+  int pairs = 0;     ///< products whose common channels were equalized
+  int balanced = 0;  ///< weights whose rows batch norm let us rescale for free
+  int sweeps = 0;    ///< over all of them, until no channel moved by more than 0.1 %
 };
 
 /// Rescales the parameters of a float network; its graph and its function stay as they are.
@@ -27,10 +27,10 @@ struct Equalization {
 /// pairs lead chains of three (convolution, depthwise, convolution) to the common fixed point of
 /// the paper's triples, the cube root.
 ///
-/// Then the rows of each weight that a batch norm follows get one common max |w| (the largest), by
-/// a[o]: W[o] *= a, running_mean *= a, running_var *= a^2, and
-/// gamma *= sqrt(a^2 * var + eps) / (a * sqrt(var + eps)), so batch norm's output is the same.
-/// Exported models keep batch norm out of the weight codes, which makes this free.
+/// In each sweep the rows of each weight that a batch norm follows get one common max |w| (the
+/// largest), by a[o]: W[o] *= a, running_mean *= a, running_var *= a^2, and gamma *= sqrt(a^2 * var
+/// + eps) / (a * sqrt(var + eps)), so batch norm's output is the same. Exported models keep batch
+/// norm out of the weight codes, which makes this free.
 ///
 /// It helps where one scale serves all channels: weights with quant.per_channel=false, and every
 /// activation.
