@@ -16,6 +16,13 @@ struct Tap {
   std::vector<std::int32_t> weights;
 };
 
+/// Pillow's rounding: half a unit is added, then the rest cut off.
+template <typename Integer>
+Integer rounded_up_at_half(double value) {
+  const double cut = std::floor(value + 0.5);
+  return static_cast<Integer>(cut);
+}
+
 std::vector<Tap> taps(std::int64_t from, std::int64_t to) {
   const double scale = static_cast<double>(from) / static_cast<double>(to);
   const double support = std::max(scale, 1.0);
@@ -23,8 +30,9 @@ std::vector<Tap> taps(std::int64_t from, std::int64_t to) {
   std::vector<double> weights;
   for (std::int64_t x = 0; x < to; ++x) {
     const double center = (static_cast<double>(x) + 0.5) * scale;
-    const auto first = std::max<std::int64_t>(0, static_cast<std::int64_t>(center - support + 0.5));
-    const auto end = std::min(from, static_cast<std::int64_t>(center + support + 0.5));
+    const auto first =
+        std::max<std::int64_t>(0, rounded_up_at_half<std::int64_t>(center - support));
+    const auto end = std::min(from, rounded_up_at_half<std::int64_t>(center + support));
     weights.clear();
     double sum = 0.0;
     for (std::int64_t i = first; i < end; ++i) {
@@ -36,7 +44,7 @@ std::vector<Tap> taps(std::int64_t from, std::int64_t to) {
     tap.first = first;
     for (const double weight : weights) {
       const double share = sum != 0.0 ? weight / sum : weight;
-      tap.weights.push_back(static_cast<std::int32_t>(0.5 + share * (1 << kPrecisionBits)));
+      tap.weights.push_back(rounded_up_at_half<std::int32_t>(share * (1 << kPrecisionBits)));
     }
   }
   return out;

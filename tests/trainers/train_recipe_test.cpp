@@ -8,6 +8,7 @@
 #include "bitloom/io/whole_file.h"
 #include "bitloom/train/checkpoint.h"
 #include "bitloom/trainers/commands.h"
+#include "bitloom/trainers/config_keys.h"
 #include "support/error_matchers.h"
 #include "support/temp_dir.h"
 
