@@ -161,11 +161,12 @@ LearnedRounding learn(const Chain& chain, const Node& quantizer, const Examples&
   Tensor output(DType::kF32, examples.output_shape(batch));
   const auto mean_over_images = [&](const auto& loss) {
     double sum = 0.0;
-    for (std::int64_t first = 0; first + batch <= images; first += batch) {
-      for (std::int64_t i = 0; i < batch; ++i) examples.take(first + i, i, input, output);
+    std::int64_t batches = 0;
+    for (; (batches + 1) * batch <= images; ++batches) {
+      for (std::int64_t i = 0; i < batch; ++i) examples.take(batches * batch + i, i, input, output);
       sum += loss();
     }
-    return sum / static_cast<double>(images / batch);
+    return sum / static_cast<double>(batches);
   };
 
   LearnedRounding learned{.layer = chain.head->name};
