@@ -29,14 +29,17 @@ struct Change {
 /// value = next(value, i), bounded or not, in one pass.
 template <typename Next>
 void sweep(const Change& change, const Next& next) {
-  float* value = change.value;
   parallel_for(change.count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+    // Copies of its own: through references, each store might change the numbers that `next` holds,
+    // and the loops would not be vectorized.
+    const Next compute = next;
+    float* const value = change.value;
     if (change.bounded) {
       for (std::int64_t i = begin; i < end; ++i) {
-        value[i] = std::clamp(next(value[i], i), 0.9F * value[i], 1.1F * value[i]);
+        value[i] = std::clamp(compute(value[i], i), 0.9F * value[i], 1.1F * value[i]);
       }
     } else {
-      for (std::int64_t i = begin; i < end; ++i) value[i] = next(value[i], i);
+      for (std::int64_t i = begin; i < end; ++i) value[i] = compute(value[i], i);
     }
   });
 }
