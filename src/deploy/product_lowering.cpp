@@ -1,11 +1,11 @@
 #include "product_lowering.h"
 
-#include <cmath>
 #include <vector>
 
 #include "bitloom/core/error.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/kernels/f32_conv2d.h"
+#include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "sign.h"
 
@@ -17,31 +17,7 @@ using integer::Layer;
 using integer::LayerOp;
 using integer::TensorInfo;
 using layers::Node;
-using layers::ParameterStore;
 using quant::Chain;
-
-// slope and offset of each output channel, from batch norm and bias.
-std::vector<integer::ChannelAffine> channel_affines(const Chain& chain, const ParameterStore& store,
-                                                    std::int64_t channels) {
-  std::vector<integer::ChannelAffine> affines(static_cast<std::size_t>(channels));
-  const std::string bias_name = cat(chain.head->name, ".bias");
-  const float* bias = store.has(bias_name) ? store.at(bias_name).value.data<float>() : nullptr;
-  const auto values = [&](const char* word) {
-    return store.at(cat(chain.batch_norm->name, ".", word)).value.data<float>();
-  };
-  for (std::int64_t o = 0; o < channels; ++o) {
-    integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
-    if (chain.batch_norm != nullptr) {
-      const double epsilon = chain.batch_norm->real("epsilon", 1e-5);
-      affine.slope = static_cast<double>(values("gamma")[o]) /
-                     std::sqrt(static_cast<double>(values("running_var")[o]) + epsilon);
-      affine.offset = static_cast<double>(values("beta")[o]) -
-                      static_cast<double>(values("running_mean")[o]) * affine.slope;
-    }
-    if (bias != nullptr) affine.offset += static_cast<double>(bias[o]) * affine.slope;
-  }
-  return affines;
-}
 
 integer::Window window_of(const Chain& chain) {
   return {.stride = chain.head->integer("stride", 1),
@@ -120,7 +96,8 @@ void ProductLowering::fold(const Chain& chain, integer::ChannelScales scales, La
   const std::int64_t channels = layer.weight.shape()[0];
   layer.multiplier = Tensor(DType::kF32, Shape{channels});
   layer.bias = Tensor(DType::kF32, Shape{channels});
-  const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
+  const std::vector<integer::ChannelAffine> affines =
+      quant::channel_affines(chain.head->name, chain.batch_norm, store_, channels);
   for (std::int64_t o = 0; o < channels; ++o) {
     scales.weight = static_cast<double>(layer.weight_scale.data<float>()[o]);
     const integer::FoldedChannel folded =
@@ -170,7 +147,8 @@ void ProductLowering::fill_static(const Chain& chain, const Node& weight_node,
 void ProductLowering::fill_float(const Chain& chain, const Tensor& weight, Layer& layer) const {
   const std::int64_t channels = weight.shape()[0];
   const std::int64_t cols = weight.elements() / channels;
-  const std::vector<integer::ChannelAffine> affines = channel_affines(chain, store_, channels);
+  const std::vector<integer::ChannelAffine> affines =
+      quant::channel_affines(chain.head->name, chain.batch_norm, store_, channels);
   layer.mode = ComputeMode::kFloat;
   layer.weight = Tensor(DType::kF32, weight.shape());
   layer.bias = Tensor(DType::kF32, Shape{channels});

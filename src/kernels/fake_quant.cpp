@@ -97,6 +97,38 @@ void dequantize_piece(const void* codes, const float* addend, std::int64_t count
   }
 }
 
+// y = fma(code - zero_point, scale, addend), fused on every target.
+template <typename Code>
+HWY_INLINE void residual_loop(const Code* codes, const float* addend, std::int64_t count,
+                              const Piece& piece, float* y) {
+  std::int64_t i = 0;
+#if HWY_NATIVE_FMA
+  const Floats d;
+  const Ints d_int;
+  const hn::Rebind<Code, Floats> d_code;
+  const auto scale = hn::Set(d, piece.scale);
+  const auto zero = hn::Set(d_int, piece.format.zero_point);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  for (; i + step <= count; i += step) {
+    const auto code = hn::PromoteTo(d_int, hn::LoadU(d_code, codes + i));
+    const auto steps = hn::ConvertTo(d, hn::Sub(code, zero));
+    hn::StoreU(hn::MulAdd(steps, scale, hn::LoadU(d, addend + i)), d, y + i);
+  }
+#endif
+  for (; i < count; ++i) {
+    y[i] = std::fma(static_cast<float>(codes[i] - piece.format.zero_point), piece.scale, addend[i]);
+  }
+}
+
+void residual_piece(const void* codes, const float* addend, std::int64_t count, const Piece& piece,
+                    float* y) {
+  if (piece.format.is_signed) {
+    residual_loop(static_cast<const std::int8_t*>(codes), addend, count, piece, y);
+  } else {
+    residual_loop(static_cast<const std::uint8_t*>(codes), addend, count, piece, y);
+  }
+}
+
 void fake_quantize_piece(const float* x, std::int64_t count, const Piece& piece, float* y) {
   const Floats d;
   const auto scale = hn::Set(d, piece.scale);
@@ -209,6 +241,7 @@ namespace {
 
 HWY_EXPORT(quantize_piece);
 HWY_EXPORT(dequantize_piece);
+HWY_EXPORT(residual_piece);
 HWY_EXPORT(fake_quantize_piece);
 HWY_EXPORT(backward_piece);
 HWY_EXPORT(min_max_piece);
@@ -265,6 +298,13 @@ void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept {
 void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {
   for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
     HWY_DYNAMIC_DISPATCH(dequantize_piece)
+    (code_pointer(codes, begin), a + begin, end - begin, piece, y + begin);
+  });
+}
+
+void add_residual(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {
+  for_each_run(rows, [&](std::int64_t begin, std::int64_t end, const Piece& piece, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(residual_piece)
     (code_pointer(codes, begin), a + begin, end - begin, piece, y + begin);
   });
 }

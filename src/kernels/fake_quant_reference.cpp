@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "bitloom/integer/requantize.h"
 #include "bitloom/kernels/fake_quant.h"
 
 namespace bitloom::kernels::reference {
@@ -92,6 +93,13 @@ void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, 
   for (std::int64_t i = 0; i < rows.rows * rows.cols; ++i) {
     y[i] = a[i] + integer::dequantize(code_at(codes, rows.format.is_signed, i),
                                       scale_of(rows, i / rows.cols), rows.format.zero_point);
+  }
+}
+
+void add_residual(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept {
+  for (std::int64_t i = 0; i < rows.rows * rows.cols; ++i) {
+    y[i] = integer::add_residual(a[i], code_at(codes, rows.format.is_signed, i),
+                                 rows.format.zero_point, scale_of(rows, i / rows.cols));
   }
 }
 

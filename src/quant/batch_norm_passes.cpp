@@ -4,6 +4,7 @@
 #include <map>
 
 #include "bitloom/core/error.h"
+#include "subgraph.h"
 
 namespace bitloom::quant {
 namespace {
@@ -11,8 +12,6 @@ namespace {
 using layers::Graph;
 using layers::Node;
 using layers::ParameterStore;
-
-bool is_product(const Node& node) { return node.op == "conv2d" || node.op == "linear"; }
 
 // The product that only this batch norm reads, or nullptr.
 const Node* product_before(const Graph& graph, const Node& node) {
@@ -25,23 +24,18 @@ void fold_into(const Node& product, const Node& norm, ParameterStore& store) {
   Tensor& weight = store.at(product.inputs[1]).value;
   const std::int64_t channels = weight.shape()[0];
   const std::int64_t cols = weight.elements() / channels;
-  const auto values = [&](const char* word) {
-    return store.at(cat(norm.name, ".", word)).value.data<float>();
-  };
+  const std::vector<integer::ChannelAffine> affines =
+      channel_affines(product.name, &norm, store, channels);
   float* bias = store
                     .declare(cat(product.name, ".bias"), Shape{channels}, layers::Role::kBias,
                              {.constant = 0.0F})
                     .value.data<float>();
-  const double epsilon = norm.real("epsilon", 1e-5);
   for (std::int64_t o = 0; o < channels; ++o) {
-    const double slope = static_cast<double>(values("gamma")[o]) /
-                         std::sqrt(static_cast<double>(values("running_var")[o]) + epsilon);
-    const double mean = static_cast<double>(values("running_mean")[o]);
-    bias[o] = static_cast<float>(static_cast<double>(values("beta")[o]) +
-                                 (static_cast<double>(bias[o]) - mean) * slope);
+    const integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    bias[o] = static_cast<float>(affine.offset);
     for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) {
       float& w = weight.data<float>()[i];
-      w = static_cast<float>(static_cast<double>(w) * slope);
+      w = static_cast<float>(static_cast<double>(w) * affine.slope);
     }
   }
   for (const char* word : {".gamma", ".beta", ".running_mean", ".running_var"}) {
@@ -50,6 +44,30 @@ void fold_into(const Node& product, const Node& norm, ParameterStore& store) {
 }
 
 }  // namespace
+
+std::vector<integer::ChannelAffine> channel_affines(const std::string& product,
+                                                    const Node* batch_norm,
+                                                    const ParameterStore& store,
+                                                    std::int64_t channels) {
+  std::vector<integer::ChannelAffine> affines(static_cast<std::size_t>(channels));
+  const std::string bias_name = cat(product, ".bias");
+  const float* bias = store.has(bias_name) ? store.at(bias_name).value.data<float>() : nullptr;
+  const auto values = [&](const char* word) {
+    return store.at(cat(batch_norm->name, ".", word)).value.data<float>();
+  };
+  for (std::int64_t o = 0; o < channels; ++o) {
+    integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    if (batch_norm != nullptr) {
+      const double epsilon = batch_norm->real("epsilon", 1e-5);
+      affine.slope = static_cast<double>(values("gamma")[o]) /
+                     std::sqrt(static_cast<double>(values("running_var")[o]) + epsilon);
+      affine.offset = static_cast<double>(values("beta")[o]) -
+                      static_cast<double>(values("running_mean")[o]) * affine.slope;
+    }
+    if (bias != nullptr) affine.offset += static_cast<double>(bias[o]) * affine.slope;
+  }
+  return affines;
+}
 
 Graph fold_batch_norm(const Graph& graph, ParameterStore& store) {
   Graph out;

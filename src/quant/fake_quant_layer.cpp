@@ -9,6 +9,8 @@
 namespace bitloom::quant {
 namespace {
 
+constexpr float kOne = 1.0F;
+
 // The grid of a node that shares one: the source's zero point, where that moves.
 const layers::Parameter* shared_zero_point(const layers::LayerContext& context) {
   const std::string name = cat(context.node.word("share", ""), ".zero_point");
@@ -46,13 +48,18 @@ FakeQuantLayer::FakeQuantLayer(const layers::LayerContext& context) : name_(cont
            .scale = scale_->value.data<float>(),
            .scale_per_row = context.node.has("axis"),
            .format = format_of(context.node)};
+  if (context.node.word("input", "reals") == "codes") {
+    rows_.scale = &kOne;
+    rows_.format.zero_point = 0;
+    takes_codes_ = true;
+  }
   sums_.resize(static_cast<std::size_t>(scales));
 
   edge_.shape = input.shape;
   if (context.node.word("output", "reals") == "codes") {
-    edge_.dtype = rows_.format.is_signed ? DType::kS8 : DType::kU8;
-    edge_.format = rows_.format;
-    edge_.scale = rows_.scale;
+    edge_.format = format_of(context.node);
+    edge_.dtype = edge_.format.is_signed ? DType::kS8 : DType::kU8;
+    edge_.scale = scale_->value.data<float>();
     edge_.scale_count = scales;
     if (zero_point_ != nullptr) edge_.zero_point = zero_point_->value.data<float>();
   }
@@ -79,7 +86,7 @@ void FakeQuantLayer::forward(const layers::ForwardCall& call) {
   } else if (joined_range_ != nullptr && call.phase == layers::Phase::kTrain) {
     widen_range(*joined_range_, call.inputs[0]);
   }
-  if (zero_point_ != nullptr) {
+  if (zero_point_ != nullptr && !takes_codes_) {
     rows_.format.zero_point = static_cast<std::int32_t>(zero_point_->value.data<float>()[0]);
   }
   check_scales();

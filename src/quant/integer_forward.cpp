@@ -90,10 +90,84 @@ class CodeEdges {
   std::map<std::string, std::string> grids_;  // value that carries codes > its scale
 };
 
+// Chains that compute as the exported layer does, by the nodes that change.
+class ExportedChains {
+ public:
+  ExportedChains(const Graph& graph, const CodeEdges& codes) {
+    for (const Node& node : graph.nodes()) {
+      if (node.op == "batch_norm" && node.integer("frozen", 0) == 0) return;
+    }
+    for (const Chain& chain : chains_of(graph)) {
+      if (!fits(chain, codes)) continue;
+      for (const Node* node : chain.nodes) unit_of_[node->name] = chain;
+    }
+  }
+
+  /// The chain that holds a node, or nullptr.
+  const Chain* find(const Node& node) const {
+    const auto it = unit_of_.find(node.name);
+    return it == unit_of_.end() ? nullptr : &it->second;
+  }
+
+ private:
+  static bool fits(const Chain& chain, const CodeEdges& codes) {
+    if (!is_product(*chain.head) || chain.fake_quant == nullptr) return false;
+    const Node& quantizer = *chain.fake_quant;
+    const auto carries = [&](const Node& node, std::size_t input) {
+      return codes.carries(node.inputs[input]);
+    };
+    const bool has_dropout = std::any_of(chain.nodes.begin(), chain.nodes.end(),
+                                         [](const Node* node) { return node->op == "dropout"; });
+    return !has_dropout && codes.carries(quantizer.name) && !quantizer.has("share") &&
+           known_before(quantizer) && carries(*chain.head, 0) && carries(*chain.head, 1) &&
+           (chain.add == nullptr || carries(*chain.add, 1)) && costs_nothing(chain);
+  }
+
+  // True where the scale of a step does not depend on what the step computes.
+  static bool known_before(const Node& quantizer) {
+    const std::string word = quantizer.word("quantizer", "static");
+    return quantizer.integer("frozen", 0) != 0 || word == "static" ||
+           (word == "lsq" && quantizer.integer("power_of_two", 0) == 0);
+  }
+
+  // A ReLU in front of an unsigned grid from 0 up clips nothing that the grid does not; its
+  // gradient and the scale's are the same without it.
+  static bool costs_nothing(const Chain& chain) {
+    if (chain.clip == nullptr) return true;
+    const integer::AffineFormat format = format_of(*chain.fake_quant);
+    return chain.clip->op == "relu" && format.range.qmin == 0 && format.zero_point == 0;
+  }
+
+  std::map<std::string, Chain> unit_of_;  // each node of a chain > the chain
+};
+
+// Rewrites a node of an exported chain; false if it goes away.
+bool export_node(const Chain& chain, const Node& node, Node& copy) {
+  if (&node == chain.batch_norm || &node == chain.clip) return false;
+  if (&node == chain.fake_quant) {
+    copy.set("input", "codes");
+    return true;
+  }
+  copy.op = cat("exported_", node.op);
+  copy.set("unit", chain.fake_quant->name);
+  if (&node == chain.add) return true;
+  if (chain.fake_quant->has("zero_point")) {
+    copy.set("zero_point", chain.fake_quant->word("zero_point", "0"));
+  }
+  if (chain.batch_norm != nullptr) {
+    copy.set("batch_norm", chain.batch_norm->name);
+    if (chain.batch_norm->has("epsilon")) {
+      copy.set("epsilon", chain.batch_norm->word("epsilon", ""));
+    }
+  }
+  return true;
+}
+
 }  // namespace
 
 Graph use_integer_forward(const Graph& graph) {
   const CodeEdges codes(graph);
+  const ExportedChains exported(graph, codes);
   Graph out;
   std::map<std::string, std::string> renamed;
   for (const Node& node : graph.nodes()) {
@@ -106,8 +180,15 @@ Graph use_integer_forward(const Graph& graph) {
       renamed[node.name] = copy.inputs[0];
       continue;
     }
+    const Chain* chain = exported.find(node);
+    if (chain != nullptr && !export_node(*chain, node, copy)) {
+      renamed[node.name] = copy.inputs[0];
+      continue;
+    }
     if (is_fake_quant(node) && carries) {
       copy.set("output", "codes");
+    } else if (chain != nullptr) {
+      // rewritten already
     } else if (is_product(node) && codes.carries(node.inputs[0]) && codes.carries(node.inputs[1])) {
       copy.op = cat("quantized_", node.op);
     } else if (node.op == "add" && codes.carries(node.inputs[1])) {

@@ -1,5 +1,6 @@
 #include "bitloom/quant/quantized_layers.h"
 
+#include "bitloom/quant/exported_layers.h"
 #include "bitloom/quant/fake_quant_layer.h"
 
 namespace bitloom::quant {
@@ -16,7 +17,9 @@ kernels::RowsFormat rows_of(const Edge& edge) {
           .format = edge.format_now()};
 }
 
-bool is_linear(const LayerContext& context) { return context.node.op == "quantized_linear"; }
+bool is_linear(const LayerContext& context) { return context.node.op.ends_with("_linear"); }
+
+bool has_bias(const LayerContext& context) { return context.node.integer("bias", 0) != 0; }
 
 integer::Window window_of(const LayerContext& context) {
   const Shape& weight = context.inputs[1].shape;
@@ -34,14 +37,13 @@ Shape source_shape(const LayerContext& context) {
   return is_linear(context) ? Shape{shape[0], shape.elements() / shape[0]} : shape;
 }
 
-kernels::Int8Problem int8_problem(const LayerContext& context) {
+kernels::Int8Problem int8_problem(const LayerContext& context, bool adds) {
   for (const Edge& edge : context.inputs) {
     if (edge.dtype == DType::kF32) {
       throw ShapeError(ErrorText{context.node.name, "codes from fake_quant on both inputs", "reals",
                                  "use conv2d or linear, or let the pass choose"});
     }
   }
-  const bool biased = context.node.integer("bias", 0) != 0;
   return {.source = source_shape(context),
           .source_dtype = context.inputs[0].dtype,
           .source_zero_point =
@@ -49,7 +51,7 @@ kernels::Int8Problem int8_problem(const LayerContext& context) {
           .weight = context.inputs[1].shape,
           .window = window_of(context),
           .destination_dtype = DType::kF32,
-          .bias = biased};
+          .bias = adds};
 }
 
 kernels::F32Directions backward_only(const LayerContext& context) {
@@ -65,17 +67,20 @@ std::size_t aligned(std::size_t bytes) {
 }  // namespace
 
 QuantizedProduct::QuantizedProduct(const LayerContext& context)
+    : QuantizedProduct(context, has_bias(context)) {}
+
+QuantizedProduct::QuantizedProduct(const LayerContext& context, bool adds)
     : source_(context.inputs[0]),
       weight_(context.inputs[1]),
       source_rows_(rows_of(source_)),
       weight_rows_(rows_of(weight_)),
-      product_(int8_problem(context)),
-      multiplier_(DType::kF32, Shape{weight_.shape[0]}) {
-  const kernels::Int8Problem problem = int8_problem(context);
+      multiplier_(DType::kF32, Shape{weight_.shape[0]}),
+      product_(int8_problem(context, adds)) {
+  const kernels::Int8Problem problem = int8_problem(context, adds);
   source_.shape = problem.source;
   edge_.shape = product_.destination();
   if (problem.source_zero_point) product_.set_source_zero_point(source_.format.zero_point);
-  if (problem.bias) {
+  if (has_bias(context)) {
     bias_ = &context.parameters.declare(cat(context.node.name, ".bias"), Shape{weight_.shape[0]},
                                         layers::Role::kBias, {});
   }
@@ -115,39 +120,46 @@ void QuantizedProduct::forward(const layers::ForwardCall& call) {
     multiplier[o] = static_cast<float>(static_cast<double>(source_.scale[0]) *
                                        static_cast<double>(weight_scale));
   }
+  run(call, bias_ == nullptr ? ConstTensorView() : bias_->value.view());
+}
+
+void QuantizedProduct::run(const layers::ForwardCall& call, ConstTensorView added) {
   // A learned zero point moves; what the backward pass dequantizes with is this step's.
   if (source_.zero_point != nullptr) {
     source_rows_.format = source_.format_now();
     product_.set_source_zero_point(source_rows_.format.zero_point);
   }
   product_.set_weights(call.inputs[1]);
-  product_.set_scales(multiplier_, bias_ == nullptr ? ConstTensorView() : bias_->value.view());
+  product_.set_scales(multiplier_, added);
   product_.run(call.inputs[0].reshaped(source_.shape), {}, call.output);
 }
 
+QuantizedProduct::Workspace QuantizedProduct::workspace(std::byte* scratch) const {
+  const auto bytes = [](const Edge& edge) {
+    return aligned(static_cast<std::size_t>(edge.shape.elements()) * sizeof(float));
+  };
+  std::byte* weight = scratch + bytes(source_);
+  return {.source = {DType::kF32, source_.shape, scratch},
+          .weight = {DType::kF32, weight_.shape, weight},
+          .scratch = weight + bytes(weight_)};
+}
+
 void QuantizedProduct::backward(const layers::BackwardCall& call) {
-  auto* source = reinterpret_cast<float*>(call.scratch);
-  const std::size_t source_bytes =
-      aligned(static_cast<std::size_t>(source_.shape.elements()) * sizeof(float));
-  auto* weight = reinterpret_cast<float*>(call.scratch + source_bytes);
-  std::byte* scratch = call.scratch + source_bytes +
-                       aligned(static_cast<std::size_t>(weight_.shape.elements()) * sizeof(float));
-  const ConstTensorView source_view(DType::kF32, source_.shape, source);
-  const ConstTensorView weight_view(DType::kF32, weight_.shape, weight);
+  const Workspace space = workspace(call.scratch);
   const TensorView source_gradient = call.input_gradients[0];
   const TensorView weight_gradient = call.input_gradients[1];
   const TensorView bias_gradient = bias_ == nullptr ? TensorView() : bias_->gradient.view();
   std::visit(
       [&](auto& product) {
         if (!weight_gradient.empty()) {
-          kernels::dequantize(call.inputs[0].raw(), source_rows_, source);
-          product.backward_weights(source_view, call.output_gradient, weight_gradient,
-                                   bias_gradient, scratch);
+          kernels::dequantize(call.inputs[0].raw(), source_rows_, space.source.data<float>());
+          product.backward_weights(space.source, call.output_gradient, weight_gradient,
+                                   bias_gradient, space.scratch);
         }
         if (!source_gradient.empty()) {
-          kernels::dequantize(call.inputs[1].raw(), weight_rows_, weight);
-          product.backward_data(call.output_gradient, weight_view,
-                                source_gradient.reshaped(source_.shape), scratch);
+          kernels::dequantize(call.inputs[1].raw(), weight_rows_, space.weight.data<float>());
+          product.backward_data(call.output_gradient, space.weight,
+                                source_gradient.reshaped(source_.shape), space.scratch);
         }
       },
       *float_product_);
@@ -187,13 +199,28 @@ layers::LayerRegistry quantized_layers() {
       .inputs = 1,
       .attributes = {"quantizer", "bits", "dtype", "qmin", "qmax", "zero_point", "axis", "weight",
                      "decay", "share", "joined", "asymmetric", "output", "frozen", "power_of_two",
-                     "alpha_decay"}};
+                     "alpha_decay", "input"}};
   const layers::LayerFactory make_product = [](const LayerContext& context) {
     return std::make_unique<QuantizedProduct>(context);
   };
   registry["quantized_conv2d"] = {
       .make = make_product, .inputs = 2, .attributes = {"stride", "pad", "groups", "bias"}};
   registry["quantized_linear"] = {.make = make_product, .inputs = 2, .attributes = {"bias"}};
+  const layers::LayerFactory make_exported = [](const LayerContext& context) {
+    return std::make_unique<ExportedProduct>(context);
+  };
+  registry["exported_conv2d"] = {.make = make_exported,
+                                 .inputs = 2,
+                                 .attributes = {"stride", "pad", "groups", "bias", "unit",
+                                                "zero_point", "batch_norm", "epsilon"}};
+  registry["exported_linear"] = {
+      .make = make_exported,
+      .inputs = 2,
+      .attributes = {"bias", "unit", "zero_point", "batch_norm", "epsilon"}};
+  registry["exported_add"] = {
+      .make = [](const LayerContext& context) { return std::make_unique<ExportedAdd>(context); },
+      .inputs = 2,
+      .attributes = {"unit"}};
   registry["quantized_add"] = {
       .make = [](const LayerContext& context) { return std::make_unique<QuantizedAdd>(context); },
       .inputs = 2,

@@ -109,6 +109,9 @@ void expect_matches_reference(const Case& c, std::size_t misalign) {
   add_dequantized(pdy, codes.data() + misalign, rows, y.data());
   reference::add_dequantized(pdy, codes.data() + misalign, rows, y_ref.data());
   EXPECT_EQ(y, y_ref);
+  add_residual(pdy, codes.data() + misalign, rows, y.data());
+  reference::add_residual(pdy, codes.data() + misalign, rows, y_ref.data());
+  EXPECT_EQ(y, y_ref);
 
   std::vector<float> dx(count), dx_ref(count);
   std::vector<GradientSums> sums(static_cast<std::size_t>(c.rows)), sums_ref(sums.size());

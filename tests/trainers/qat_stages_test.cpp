@@ -6,6 +6,8 @@
 
 #include "bitloom/datasets/normalization.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/quant/passes.h"
+#include "bitloom/quant/quantized_layers.h"
 #include "bitloom/train/evaluate.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
@@ -126,6 +128,27 @@ class QatRuns : public testing::Test {
     EXPECT_EQ(train::top1_percent(validated, data.validation.labels),
               checkpoint.position.validation_top1);
     EXPECT_GT(checkpoint.position.validation_top1, 50.0);  // four classes: chance is 25
+    if (with.quant.freeze_batch_norm_epochs > 0 || with.quant.fold_batch_norm) {
+      expect_training_runs_the_export(file, data.test, table, reference);
+    }
+  }
+
+  // Without statistics that move, the training network itself computes the exported logits.
+  static void expect_training_runs_the_export(const std::filesystem::path& file,
+                                              const datasets::ImageSet& images,
+                                              ConstTensorView table, ConstTensorView exported) {
+    train::Checkpoint checkpoint = train::load_trained(file);  // averages, where they are exported
+    const layers::Graph graph = quant::use_integer_forward(checkpoint.graph);
+    EXPECT_EQ(graph.find("conv1")->op, "exported_conv2d");
+    EXPECT_EQ(graph.find("conv2")->op, "exported_conv2d");
+    EXPECT_EQ(graph.find("add1")->op, "exported_add");
+    layers::Network network(graph, quant::quantized_layers(), checkpoint.parameters, {.batch = 50});
+    EXPECT_EQ(train::identical_share(train::network_logits(network, 50, table, images), exported),
+              1.0);
+    Tensor batch(DType::kF32, images.images.shape().with_batch(50));
+    datasets::normalize(images.view(0, 50), table, batch);
+    const ConstTensorView trained = network.forward(batch, layers::Phase::kTrain);
+    EXPECT_EQ(std::memcmp(trained.raw(), exported.raw(), trained.bytes()), 0);
   }
 
   TempDir dir_;

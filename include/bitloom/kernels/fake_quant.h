@@ -59,6 +59,10 @@ void min_max_rows(const float* x, std::int64_t rows, std::int64_t cols, MinMax* 
 /// y[i] = a[i] + scale * (codes[i] - zero_point): a residual whose shortcut is codes.
 void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept;
 
+/// y[i] = fma(codes[i] - zero_point, scale, a[i]), one rounding: a residual as
+/// integer/requantize.h's add_residual has it, scale = s_r / s_y.
+void add_residual(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept;
+
 namespace reference {
 void quantize(const float* x, const RowsFormat& rows, void* codes) noexcept;
 void dequantize(const void* codes, const RowsFormat& rows, float* y) noexcept;
@@ -68,6 +72,7 @@ void fake_quantize_backward(const float* x, const float* dy, const RowsFormat& r
 MinMax min_max(const float* x, std::int64_t count) noexcept;
 void min_max_rows(const float* x, std::int64_t rows, std::int64_t cols, MinMax* out) noexcept;
 void add_dequantized(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept;
+void add_residual(const float* a, const void* codes, const RowsFormat& rows, float* y) noexcept;
 }  // namespace reference
 
 }  // namespace bitloom::kernels

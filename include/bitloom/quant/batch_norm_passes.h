@@ -2,15 +2,25 @@
 // Comes from: a float graph (fold), any graph (freeze). Goes to: trainers, train/loop.h's stages.
 #pragma once
 
+#include <vector>
+
+#include "bitloom/integer/requantize.h"
 #include "bitloom/layers/graph.h"
 #include "bitloom/layers/parameter.h"
 
 namespace bitloom::quant {
 
+/// What stands between a product's sums and its quantizer, a row a channel, from running statistics
+/// and "<product>.bias" where the store has one; batch_norm may be nullptr:
+///   slope = gamma / sqrt(var + epsilon),  offset = beta - mean * slope + bias * slope
+std::vector<integer::ChannelAffine> channel_affines(const std::string& product,
+                                                    const layers::Node* batch_norm,
+                                                    const layers::ParameterStore& store,
+                                                    std::int64_t channels);
+
 /// Multiplies each batch norm behind a conv2d or linear (and read by it alone) into weight and
 /// bias, with its running statistics, and takes the node out:
-///   W'[o] = W[o] * slope[o],  bias'[o] = beta[o] - mean[o] * slope[o] + bias[o] * slope[o],
-///   slope = gamma / sqrt(var + epsilon), in double, rounded once.
+///   W'[o] = W[o] * slope[o],  bias'[o] = offset[o]  of channel_affines(), rounded once.
 /// Quantization then sees W': the classical fold of per-tensor scales and of integer-only hardware
 /// with one multiplier a layer. What is trained afterwards are W' and bias', so that training and
 /// export have the same weights: the statistics are frozen from here on. Bitloom does not need the

@@ -17,7 +17,8 @@ namespace bitloom::quant {
 /// Attributes: those of its quantizer (quantizer.h and the page of each word); share=NODE to use
 ///   another fake_quant node's grid as a constant (joined=1: the grid holds this node's values too,
 ///   see ema.h); output=codes to emit codes (integer forward)
-///   instead of reals.
+///   instead of reals; input=codes where the input is divided by the scale already and has the zero
+///   point in it (exported_layers.h): forward rounds and clips, gradients are those of reals.
 /// Parameters: the quantizer's, "<node>.scale" [1] or [O] always.
 /// Forward:  y = dequantize(quantize(x)) of integer/affine.h, x as the quantizer transforms it.
 /// Backward: straight-through with clipping mask, kernels/fake_quant.h; the quantizer makes the
@@ -42,6 +43,7 @@ class FakeQuantLayer final : public layers::Layer {
   layers::Parameter* joined_range_ = nullptr;  // of the owner, where it follows this node too
   layers::Edge edge_;
   kernels::RowsFormat rows_;
+  bool takes_codes_ = false;
   std::vector<kernels::GradientSums> sums_;
   ConstTensorView quantized_;  // what forward put on the grid
 };

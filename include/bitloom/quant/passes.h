@@ -41,6 +41,8 @@ layers::Graph strip_fake_quant(const layers::Graph& graph);
 /// (int8 kernel to f32), an add of reals and a shortcut of codes becomes quantized_add; an average
 /// of codes rounds once, so the fake_quant node behind it goes away. Max pools, flatten, dropout
 /// and a concat of one grid pass codes on. Nodes that do not fit keep reals.
+/// Where no batch norm learns statistics any more (all are frozen, or there are none), chains whose
+/// scales are known before the step compute by the exported layer's own formula: exported_layers.h.
 layers::Graph use_integer_forward(const layers::Graph& graph);
 
 }  // namespace bitloom::quant

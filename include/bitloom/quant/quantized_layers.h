@@ -15,8 +15,8 @@
 
 namespace bitloom::quant {
 
-/// Everything that float_layers() makes, and fake_quant, quantized_conv2d, quantized_linear,
-/// quantized_add.
+/// Everything that float_layers() makes, and fake_quant; quantized_conv2d, quantized_linear,
+/// quantized_add; exported_conv2d, exported_linear, exported_add (exported_layers.h).
 layers::LayerRegistry quantized_layers();
 
 /// `quantized_conv2d(x, weight)` and `quantized_linear(x, weight)`, both inputs codes, output f32.
@@ -26,7 +26,7 @@ layers::LayerRegistry quantized_layers();
 /// Backward: conv2d's (linear's) f32 gradients with the dequantized x and weight.
 /// Attributes and parameters: those of conv2d and linear.
 /// Ours differs from fake quantization in float by rounding alone: sums of codes are exact.
-class QuantizedProduct final : public layers::Layer {
+class QuantizedProduct : public layers::Layer {
  public:
   explicit QuantizedProduct(const layers::LayerContext& context);
 
@@ -35,19 +35,34 @@ class QuantizedProduct final : public layers::Layer {
   void forward(const layers::ForwardCall& call) override;
   void backward(const layers::BackwardCall& call) override;
 
- private:
+ protected:
   using FloatProduct = std::variant<kernels::F32Conv2d, kernels::F32Linear>;
-  std::size_t float_scratch_bytes() const;
+  /// Reals of both operands, and the rest of a call's scratch.
+  struct Workspace {
+    TensorView source;
+    TensorView weight;
+    std::byte* scratch = nullptr;
+  };
 
-  layers::Edge edge_;
+  /// `adds` says that run() is given something to add per channel, whatever the bias attribute.
+  QuantizedProduct(const layers::LayerContext& context, bool adds);
+  /// The product with multiplier_ and `added` (may be empty) as it stands.
+  void run(const layers::ForwardCall& call, ConstTensorView added);
+  Workspace workspace(std::byte* scratch) const;
+
   layers::Edge source_;
   layers::Edge weight_;
   kernels::RowsFormat source_rows_;
   kernels::RowsFormat weight_rows_;
-  kernels::Int8Product product_;
   std::unique_ptr<FloatProduct> float_product_;  // only in training
   Tensor multiplier_;
   layers::Parameter* bias_ = nullptr;
+
+ private:
+  std::size_t float_scratch_bytes() const;
+
+  layers::Edge edge_;
+  kernels::Int8Product product_;
 };
 
 /// `quantized_add(branch, shortcut)`: reals plus codes, y = branch + s * (code - z). Gradients of
