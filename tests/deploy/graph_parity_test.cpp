@@ -5,20 +5,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <cstring>
 #include <iostream>
 #include <set>
 
 #include "bitloom/backends/session.h"
 #include "bitloom/core/cpu.h"
-#include "bitloom/core/random.h"
 #include "bitloom/deploy/lower.h"
 #include "bitloom/layers/network.h"
 #include "bitloom/models/networks.h"
-#include "bitloom/quant/calibrate.h"
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/passes.h"
 #include "bitloom/quant/quantized_layers.h"
+#include "deploy/prepared_graph.h"
 #include "deploy/small_graphs.h"
 #include "support/isa_children.h"
 
@@ -31,14 +29,6 @@ using layers::Graph;
 using layers::Network;
 using layers::ParameterStore;
 using layers::Phase;
-
-constexpr std::int64_t kBatch = 6;
-
-struct Variant {
-  std::string name;
-  quant::QuantOptions options;
-  std::string profile = "int8";
-};
 
 std::vector<Variant> variants() {
   const quant::QuantOptions plain{.method = "qat"};
@@ -59,54 +49,6 @@ std::vector<Variant> variants() {
   return out;
 }
 
-/// A graph with pixels, calibrated grids, and weights, batch norm and biases that are not the
-/// first ones.
-struct Prepared {
-  Prepared(const std::string& text, const Variant& variant)
-      : float_graph(Graph::parse(text, "test")) {
-    const Shape shape = float_graph.nodes().front().shape("shape");
-    pixels = Tensor(DType::kU8, shape.with_batch(kBatch));
-    images = Tensor(DType::kF32, pixels.shape());
-    table = Tensor(DType::kF32, Shape{shape.c(), 256});
-    const RandomStream random(5, "pixels");
-    for (std::int64_t i = 0; i < table.elements(); ++i) {
-      table.data<float>()[i] = static_cast<float>(i % 256 - 110) / 60.0F;
-    }
-    for (std::int64_t i = 0; i < pixels.elements(); ++i) {
-      const auto pixel =
-          static_cast<std::uint8_t>(random.below(static_cast<std::uint64_t>(i), 256));
-      pixels.data<std::uint8_t>()[i] = pixel;
-      images.data<float>()[i] = table.data<float>()[i % shape.c() * 256 + pixel];
-    }
-    Network network(float_graph, layers::float_layers(), store, {.batch = kBatch});
-    for (auto& [name, parameter] : store.all()) {
-      const RandomStream values(6, name);
-      const bool beta = name.ends_with(".beta") || name.ends_with(".bias");
-      const bool gamma = name.ends_with(".gamma");
-      for (std::int64_t i = 0; (beta || gamma) && i < parameter.value.elements(); ++i) {
-        const float normal = values.normal(static_cast<std::uint64_t>(i));
-        parameter.value.data<float>()[i] = beta ? 0.4F * normal : 1.0F + 0.3F * normal;
-      }
-    }
-    for (int step = 0; step < 3; ++step) network.forward(images, Phase::kTrain);  // statistics
-    graph = quant::insert_fake_quant(float_graph, variant.options,
-                                     integer::profile_named(variant.profile), true);
-    graph = quant::calibrate(
-        graph, store, [&](const auto& use) { use(images.view()); }, kBatch,
-        quant::calibration_options(variant.options));
-  }
-
-  Model lowered(const Variant& variant) const {
-    return lower(
-        graph, store,
-        {.network = "t", .method = "qat", .profile = variant.profile, .normalization = table});
-  }
-
-  Graph float_graph, graph;
-  ParameterStore store{9};
-  Tensor pixels, images, table;
-};
-
 std::vector<std::string> layer_names(const Model& model) {
   std::vector<std::string> names;
   for (const integer::Layer& layer : model.layers) {
@@ -115,23 +57,15 @@ std::vector<std::string> layer_names(const Model& model) {
   return names;
 }
 
-bool same_bytes(ConstTensorView a, ConstTensorView b) {
-  return a.bytes() == b.bytes() && std::memcmp(a.raw(), b.raw(), a.bytes()) == 0;
-}
-
 std::int32_t code_at(ConstTensorView codes, std::int64_t i) {
   return codes.dtype() == DType::kU8 ? codes.data<std::uint8_t>()[i] : codes.data<std::int8_t>()[i];
-}
-
-bool runs_here(const Variant& variant) {
-  return profile_objection(integer::profile_named(variant.profile), effective_isa()).empty();
 }
 
 class GraphParity : public testing::TestWithParam<SmallGraph> {};
 
 TEST_P(GraphParity, EveryNodeBecomesALayerOnCodes) {
   for (const Variant& variant : variants()) {
-    const Model model = Prepared(GetParam().text, variant).lowered(variant);
+    const Model model = PreparedGraph(GetParam().text, variant).lowered(variant);
     EXPECT_EQ(layer_names(model), GetParam().layers) << variant.name;
     for (const integer::Layer& layer : model.layers) {
       const bool logits = &layer == &model.layers.back();
@@ -146,7 +80,7 @@ TEST_P(GraphParity, BackendsAgreeInEveryTensor) {
   int compared = 0;
   for (const Variant& variant : variants()) {
     if (!runs_here(variant)) continue;
-    const Prepared prepared(GetParam().text, variant);
+    const PreparedGraph prepared(GetParam().text, variant);
     const Model model = prepared.lowered(variant);
     backends::Session reference(
         model, {.backend = "reference", .batch = kBatch, .keep_all_tensors = true});
@@ -189,7 +123,7 @@ std::int32_t network_code(ConstTensorView tensor, std::int64_t i, const integer:
 
 /// Runs the exported model on the reference and compares every tensor of codes but those in
 /// `skipped`, and the logits within 3 % of the largest.
-void compare(const Model& model, Network& network, const Prepared& prepared,
+void compare(const Model& model, Network& network, const PreparedGraph& prepared,
              const std::vector<LayerOp>& skipped, Difference& difference) {
   backends::Session session(model,
                             {.backend = "reference", .batch = kBatch, .keep_all_tensors = true});
@@ -229,7 +163,7 @@ TEST_P(GraphParity, IntegerForwardComputesTheExportedCodes) {
   for (const Variant& variant : variants()) {
     if (!runs_here(variant)) continue;
     SCOPED_TRACE(variant.name);
-    Prepared prepared(GetParam().text, variant);
+    PreparedGraph prepared(GetParam().text, variant);
     const Model model = prepared.lowered(variant);
     Network network(quant::use_integer_forward(prepared.graph), quant::quantized_layers(),
                     prepared.store, {.batch = kBatch, .keep_all_tensors = true});
@@ -250,7 +184,7 @@ TEST_P(GraphSimulation, ComputesTheExportedCodes) {
   for (const Variant& variant : variants()) {
     if (!runs_here(variant)) continue;
     SCOPED_TRACE(variant.name);
-    Prepared prepared(GetParam().text, variant);
+    PreparedGraph prepared(GetParam().text, variant);
     const Model model = prepared.lowered(variant);
     Network network(prepared.graph, quant::quantized_layers(), prepared.store,
                     {.batch = kBatch, .keep_all_tensors = true});
@@ -265,12 +199,12 @@ TEST_P(GraphSimulation, ComputesTheExportedCodes) {
 TEST_P(GraphParity, TrainingStepsReachEveryWeight) {
   for (const char* quantizer : {"lsq", "ema", "lsq+"}) {
     Variant variant{quantizer, {.method = "qat", .quantizer = quantizer}};
-    Prepared prepared(GetParam().text, variant);
+    PreparedGraph prepared(GetParam().text, variant);
     const Graph graph = quant::use_integer_forward(prepared.graph);
     int products = 0;
     for (const layers::Node& node : graph.nodes()) {
       EXPECT_TRUE(node.op != "conv2d" && node.op != "linear") << node.name << " runs on reals";
-      products += node.op.starts_with("quantized_") ? 1 : 0;
+      products += node.op.ends_with("conv2d") || node.op.ends_with("linear") ? 1 : 0;
     }
     EXPECT_GE(products, 5);
     Network network(graph, quant::quantized_layers(), prepared.store, {.batch = kBatch});
@@ -319,7 +253,7 @@ TEST(GraphNetworks, QuantizeWhole) {
       const Graph training = quant::use_integer_forward(graph);
       for (const layers::Node& node : training.nodes()) {
         EXPECT_TRUE(node.op != "conv2d" && node.op != "linear") << name << " " << node.name;
-        products += node.op.starts_with("quantized_conv2d") ? 1 : 0;
+        products += node.op.ends_with("conv2d") ? 1 : 0;
       }
       std::set<std::string> inside;
       for (const quant::Chain& chain : quant::chains_of(graph)) {
@@ -359,7 +293,7 @@ TEST(GraphNetworks, LowerAtCifarSize) {
 // The zero point takes the place of the ReLU's 0: reals below it have its code.
 TEST(GraphZeroPoint, AReluMayEndOnAnAsymmetricGrid) {
   const Variant variant{"", {.method = "qat"}};
-  Prepared prepared(residual_graph().text, variant);
+  PreparedGraph prepared(residual_graph().text, variant);
   layers::Node& grid = *prepared.graph.find("c1.act.q");
   grid.set("zero_point", "40");
   const Model model = prepared.lowered(variant);
@@ -382,7 +316,7 @@ TEST(GraphZeroPoint, AReluMayEndOnAnAsymmetricGrid) {
 
 TEST(GraphConcat, RefusesTwoGrids) {
   const Variant variant{"", {.method = "qat"}};
-  Prepared prepared(fire_graph().text, variant);
+  PreparedGraph prepared(fire_graph().text, variant);
   layers::Graph apart;
   for (const layers::Node& node : prepared.graph.nodes()) {
     layers::Node copy = node;
