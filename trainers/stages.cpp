@@ -141,6 +141,10 @@ void require_possible_stages(const Config& config, bool has_init) {
     refuse("quant.fold_batch_norm", "a trained network", "a fresh one",
            "its statistics say nothing yet: give --init FILE or quant.delay_epochs");
   }
+  if (options.adaround && squashes_weights(config)) {
+    refuse("quant.adaround", cat("false with quant.quantizer = ", options.quantizer), "true",
+           "it learns how weights round, and here their tanh is rounded");
+  }
   if (options.distill_weight > 0.0 && !has_init) {
     refuse("quant.distill_weight", "--init FILE, whose network teaches", "none",
            "give a trained checkpoint, or set it to 0");

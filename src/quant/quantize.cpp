@@ -3,6 +3,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/core/log.h"
 #include "bitloom/quant/adaround.h"
+#include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/bias_correction.h"
 #include "bitloom/quant/equalize.h"
 #include "bitloom/quant/passes.h"
@@ -35,12 +36,13 @@ void log_biases(const std::vector<BiasCorrection>& corrected) {
 layers::Graph quantize_network(const layers::Graph& graph, layers::ParameterStore& store,
                                const QuantOptions& options, const QuantizeTarget& target,
                                const CalibrationBatches& batches, std::int64_t batch) {
-  if (options.equalize) log_equalization(equalize(graph, store));
+  const layers::Graph start = options.fold_batch_norm ? fold_batch_norm(graph, store) : graph;
+  if (options.equalize) log_equalization(equalize(start, store));
   const bool needs_float = options.adaround || options.bias_correction;
   layers::ParameterStore float_store =
       needs_float ? clone(store) : layers::ParameterStore(store.seed());
   const layers::Graph inserted =
-      insert_fake_quant(graph, options, target.profile, target.input_is_signed);
+      insert_fake_quant(start, options, target.profile, target.input_is_signed);
   const layers::Graph quantized =
       calibrate(inserted, store, batches, batch, calibration_options(options));
   if (options.adaround) {

@@ -281,6 +281,23 @@ TEST_F(QatRuns, FoldedBatchNormTrainsOnWithOneScaleATensor) {
   EXPECT_ERROR(ConfigError, run(config({}), "unfolded", 0, whole.checkpoint), "another network");
 }
 
+TEST_F(QatRuns, FoldedBatchNormServesPostTrainingToo) {
+  const Config with = config({"quant.fold_batch_norm=true", "quant.per_channel=false",
+                              "quant.weight_bits=8", "quant.activation_bits=8"},
+                             "ptq-static");
+  quantize({.checkpoint = float_checkpoint(), .config = with, .out = dir_.path() / "folded.h5"});
+  const train::Checkpoint folded = train::load_checkpoint(dir_.path() / "folded.h5");
+  EXPECT_EQ(folded.graph.find("bn1"), nullptr);
+  const Tensor table = datasets::normalization_table(with.data, 1);
+  const datasets::Dataset data = datasets::load_dataset(with.data);
+  const auto logits = [&](const train::Checkpoint& of) {
+    return train::model_logits(train::lower_checkpoint(of, table), {.batch = 50}, data.test);
+  };
+  EXPECT_GE(
+      train::agreement_share(logits(folded), logits(train::load_checkpoint(float_checkpoint()))),
+      0.95);
+}
+
 TEST_F(QatRuns, DistillsFromTheInitNetworkAndResumes) {
   const Config with = config({"quant.distill_weight=0.7", "quant.distill_temperature=3"});
   const TrainResult whole = run(with, "whole", 0, float_checkpoint());
@@ -349,6 +366,8 @@ INSTANTIATE_TEST_SUITE_P(
                        "quant.freeze_batch_norm_epochs=1"},
                       "a folded batch norm"},
         Contradiction{"untrained", {"quant.fold_batch_norm=true"}, "quant.fold_batch_norm"},
+        Contradiction{
+            "rounded", {"quant.quantizer=dorefa", "quant.adaround=true"}, "quant.adaround"},
         Contradiction{"untaught", {"quant.distill_weight=0.5"}, "quant.distill_weight"}),
     testing::PrintToStringParamName());
 

@@ -20,11 +20,12 @@ struct QuantizeTarget {
 };
 
 /// Runs on a float graph and its parameters, which become the quantized network's:
-///   1. equalize()          with options.equalize; a function of the float network alone
-///   2. insert_fake_quant()
-///   3. calibrate()
-///   4. adaround()          with options.adaround; grids stay as calibrated
-///   5. correct_biases()    with options.bias_correction; sees the weights as rounded
+///   1. fold_batch_norm()   with options.fold_batch_norm
+///   2. equalize()          with options.equalize; a function of the float network alone
+///   3. insert_fake_quant()
+///   4. calibrate()
+///   5. adaround()          with options.adaround; grids stay as calibrated
+///   6. correct_biases()    with options.bias_correction; sees the weights as rounded
 /// What the optional steps did goes to the log. Errors are those of the steps.
 layers::Graph quantize_network(const layers::Graph& graph, layers::ParameterStore& store,
                                const QuantOptions& options, const QuantizeTarget& target,
