@@ -6,7 +6,10 @@ namespace bitloom::backends {
 
 PlanResult plan_xnor(const LayerContext& context) {
   if (!context.is_product()) return Declined{""};
-  if (context.layer.mode != integer::ComputeMode::kStatic) return Declined{"activations are real"};
+  const integer::ComputeMode mode = context.layer.mode;
+  if (mode == integer::ComputeMode::kFloat || mode == integer::ComputeMode::kWeightOnly) {
+    return Declined{"activations are real"};
+  }
   return Declined{cat("weights have ", context.layer.weight_bits, " bits, popcount takes 1")};
 }
 

@@ -242,6 +242,9 @@ TEST(Session, PlanSaysThatDynamicLayersComputeWithEightBits) {
     EXPECT_EQ(session.plan()[0].mode, "dynamic");
     EXPECT_EQ(session.plan()[0].activation_bits, 8);
     EXPECT_EQ(session.plan()[0].weight_bits, 7);
+    if (backend == std::string("onednn")) {
+      EXPECT_THAT(session.plan()[0].declined, HasSubstr("xnor: weights have 7 bits"));
+    }
     EXPECT_EQ(session.plan()[1].mode, "float");  // a pool
     EXPECT_EQ(session.plan()[1].activation_bits, 32);
   }
@@ -250,6 +253,18 @@ TEST(Session, PlanSaysThatDynamicLayersComputeWithEightBits) {
   EXPECT_EQ(session.plan()[0].mode, "weight-only");
   EXPECT_EQ(session.plan()[0].activation_bits, 32);
   EXPECT_EQ(session.plan()[0].weight_bits, 8);
+}
+
+TEST(Session, NamesTheDynamicLayerWhoseSourceOverflowed) {
+  Model model = integer::small_lenet_model("int8-reduced", ComputeMode::kDynamic);
+  for (float& multiplier : model.layers[0].multiplier.span<float>()) multiplier = 3e38F;
+  const Tensor images = images_for(model, 2);
+  Tensor logits(DType::kF32, Shape{2, 10});
+  for (const char* backend : {"onednn", "reference"}) {
+    Session session(model, {.backend = backend, .batch = 2});
+    EXPECT_ERROR(NumericError, session.run(images, logits), "layer conv2", "image 0",
+                 "finite activations");
+  }
 }
 
 TEST(Session, BackendsThatCannotRunSayWhyLayerByLayer) {

@@ -42,7 +42,7 @@ class Session {
 
   /// images u8 [batch, C, H, W] (channels-last) to logits f32 [batch, classes].
   /// Fewer images than the batch are allowed; the rest of the batch is computed as zeros.
-  /// @throws ShapeError.
+  /// @throws ShapeError; NumericError if a dynamic layer's source is not finite.
   void run(ConstTensorView images_u8, TensorView logits);
 
   const std::vector<PlanRow>& plan() const;

@@ -109,7 +109,7 @@ struct Model {
 CodeRange code_range(const Layer& layer, const TensorInfo& output);
 
 /// Checks every promise above: indices, order, shapes, types, ranges, scales > 0 and finite,
-/// codes within range, and that no static layer's worst case |acc| reaches 2^31.
+/// codes within range, and that no static or dynamic layer's worst case |acc| reaches 2^31.
 /// @throws FormatError or NumericError that names the layer.
 void validate(const Model& model);
 

@@ -19,19 +19,21 @@ void encode_input(ConstTensorView images, ConstTensorView table, TensorView out)
 /// Bytes of scratch that run_layer and accumulate use for this layer, batch and thread count.
 std::size_t scratch_bytes(const Model& model, const Layer& layer, std::int64_t batch);
 
-/// Accumulators of a static conv2d or linear: acc[n, o, y, x] = sum (x - z_x) * w, s32.
+/// Accumulators of a static or dynamic conv2d or linear: acc[n, o, y, x] = sum (x - z_x) * w, s32.
+/// `source` is what the layer reads: codes, or reals that a dynamic layer quantizes first.
 /// With at least scratch_bytes() of 64-byte aligned scratch it allocates nothing; with less it
 /// brings its own.
 void accumulate(const Model& model, const Layer& layer, ConstTensorView source, TensorView acc_s32,
                 std::span<std::byte> scratch = {});
 
-/// requantize.h over a whole tensor: acc s32 [N, O, H, W] to the layer's output type.
+/// requantize.h over a whole tensor of a static layer: acc s32 [N, O, H, W] to its output's type.
 /// `residual` is empty where the layer has none. Shared by backends whose kernels stop at s32.
 void requantize(const Model& model, const Layer& layer, ConstTensorView acc_s32,
                 ConstTensorView residual, TensorView out);
 
 /// Runs one layer. `inputs` follow layer.inputs; scratch as for accumulate. The output may be the
 /// memory of an added input (the residual, or either input of an add), of no other.
+/// @throws NumericError if a dynamic layer's source is not finite.
 void run_layer(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
                TensorView output, std::span<std::byte> scratch = {});
 
