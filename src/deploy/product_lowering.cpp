@@ -1,7 +1,5 @@
 #include "product_lowering.h"
 
-#include <vector>
-
 #include "bitloom/core/error.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/kernels/f32_conv2d.h"
@@ -96,12 +94,11 @@ void ProductLowering::fold(const Chain& chain, integer::ChannelScales scales, La
   const std::int64_t channels = layer.weight.shape()[0];
   layer.multiplier = Tensor(DType::kF32, Shape{channels});
   layer.bias = Tensor(DType::kF32, Shape{channels});
-  const std::vector<integer::ChannelAffine> affines =
-      quant::channel_affines(chain.head->name, chain.batch_norm, store_, channels);
+  const quant::ChannelAffines affines =
+      quant::channel_affines(chain.head->name, chain.batch_norm, store_);
   for (std::int64_t o = 0; o < channels; ++o) {
     scales.weight = static_cast<double>(layer.weight_scale.data<float>()[o]);
-    const integer::FoldedChannel folded =
-        integer::fold_channel(scales, affines[static_cast<std::size_t>(o)]);
+    const integer::FoldedChannel folded = integer::fold_channel(scales, affines.at(o));
     layer.multiplier.data<float>()[o] = folded.multiplier;
     layer.bias.data<float>()[o] = folded.bias;
   }
@@ -147,13 +144,13 @@ void ProductLowering::fill_static(const Chain& chain, const Node& weight_node,
 void ProductLowering::fill_float(const Chain& chain, const Tensor& weight, Layer& layer) const {
   const std::int64_t channels = weight.shape()[0];
   const std::int64_t cols = weight.elements() / channels;
-  const std::vector<integer::ChannelAffine> affines =
-      quant::channel_affines(chain.head->name, chain.batch_norm, store_, channels);
+  const quant::ChannelAffines affines =
+      quant::channel_affines(chain.head->name, chain.batch_norm, store_);
   layer.mode = ComputeMode::kFloat;
   layer.weight = Tensor(DType::kF32, weight.shape());
   layer.bias = Tensor(DType::kF32, Shape{channels});
   for (std::int64_t o = 0; o < channels; ++o) {
-    const integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    const integer::ChannelAffine affine = affines.at(o);
     for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) {
       layer.weight.data<float>()[i] =
           static_cast<float>(static_cast<double>(weight.data<float>()[i]) * affine.slope);

@@ -51,7 +51,7 @@ class Dropout final : public Layer {
     mask_.step = static_cast<std::uint64_t>(step);
     step += 1.0F;
     if (carries_codes()) {
-      kernels::drop_codes(call.inputs[0], mask_, source_.format.zero_point, call.output);
+      kernels::drop_codes(call.inputs[0], mask_, source_.format_now().zero_point, call.output);
     } else {
       kernels::drop_reals(call.inputs[0], mask_, call.output);
     }

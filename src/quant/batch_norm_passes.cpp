@@ -24,14 +24,13 @@ void fold_into(const Node& product, const Node& norm, ParameterStore& store) {
   Tensor& weight = store.at(product.inputs[1]).value;
   const std::int64_t channels = weight.shape()[0];
   const std::int64_t cols = weight.elements() / channels;
-  const std::vector<integer::ChannelAffine> affines =
-      channel_affines(product.name, &norm, store, channels);
   float* bias = store
                     .declare(cat(product.name, ".bias"), Shape{channels}, layers::Role::kBias,
                              {.constant = 0.0F})
                     .value.data<float>();
+  const ChannelAffines affines = channel_affines(product.name, &norm, store);
   for (std::int64_t o = 0; o < channels; ++o) {
-    const integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
+    const integer::ChannelAffine affine = affines.at(o);
     bias[o] = static_cast<float>(affine.offset);
     for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) {
       float& w = weight.data<float>()[i];
@@ -45,27 +44,36 @@ void fold_into(const Node& product, const Node& norm, ParameterStore& store) {
 
 }  // namespace
 
-std::vector<integer::ChannelAffine> channel_affines(const std::string& product,
-                                                    const Node* batch_norm,
-                                                    const ParameterStore& store,
-                                                    std::int64_t channels) {
-  std::vector<integer::ChannelAffine> affines(static_cast<std::size_t>(channels));
-  const std::string bias_name = cat(product, ".bias");
-  const float* bias = store.has(bias_name) ? store.at(bias_name).value.data<float>() : nullptr;
-  const auto values = [&](const char* word) {
-    return store.at(cat(batch_norm->name, ".", word)).value.data<float>();
-  };
-  for (std::int64_t o = 0; o < channels; ++o) {
-    integer::ChannelAffine& affine = affines[static_cast<std::size_t>(o)];
-    if (batch_norm != nullptr) {
-      const double epsilon = batch_norm->real("epsilon", 1e-5);
-      affine.slope = static_cast<double>(values("gamma")[o]) /
-                     std::sqrt(static_cast<double>(values("running_var")[o]) + epsilon);
-      affine.offset = static_cast<double>(values("beta")[o]) -
-                      static_cast<double>(values("running_mean")[o]) * affine.slope;
-    }
-    if (bias != nullptr) affine.offset += static_cast<double>(bias[o]) * affine.slope;
+double ChannelAffines::inverse_deviation(std::int64_t channel) const {
+  return 1.0 / std::sqrt(static_cast<double>(variance[channel]) + epsilon);
+}
+
+integer::ChannelAffine ChannelAffines::at(std::int64_t channel) const {
+  integer::ChannelAffine affine;
+  if (gamma != nullptr) {
+    affine.slope = static_cast<double>(gamma[channel]) /
+                   std::sqrt(static_cast<double>(variance[channel]) + epsilon);
+    affine.offset =
+        static_cast<double>(beta[channel]) - static_cast<double>(mean[channel]) * affine.slope;
   }
+  if (bias != nullptr) affine.offset += static_cast<double>(bias[channel]) * affine.slope;
+  return affine;
+}
+
+ChannelAffines channel_affines(const std::string& product, const Node* batch_norm,
+                               const ParameterStore& store) {
+  ChannelAffines affines;
+  const std::string bias = cat(product, ".bias");
+  if (store.has(bias)) affines.bias = store.at(bias).value.data<float>();
+  if (batch_norm == nullptr) return affines;
+  const auto values = [&](const char* word) {
+    return store.at(batch_norm->name + word).value.data<float>();
+  };
+  affines.gamma = values(".gamma");
+  affines.beta = values(".beta");
+  affines.mean = values(".running_mean");
+  affines.variance = values(".running_var");
+  affines.epsilon = batch_norm->real("epsilon", 1e-5);
   return affines;
 }
 

@@ -2,7 +2,8 @@
 // Comes from: a float graph (fold), any graph (freeze). Goes to: trainers, train/loop.h's stages.
 #pragma once
 
-#include <vector>
+#include <cstdint>
+#include <string>
 
 #include "bitloom/integer/requantize.h"
 #include "bitloom/layers/graph.h"
@@ -10,17 +11,29 @@
 
 namespace bitloom::quant {
 
-/// What stands between a product's sums and its quantizer, a row a channel, from running statistics
-/// and "<product>.bias" where the store has one; batch_norm may be nullptr:
-///   slope = gamma / sqrt(var + epsilon),  offset = beta - mean * slope + bias * slope
-std::vector<integer::ChannelAffine> channel_affines(const std::string& product,
-                                                    const layers::Node* batch_norm,
-                                                    const layers::ParameterStore& store,
-                                                    std::int64_t channels);
+/// What stands between a product's sums and its quantizer: batch norm by its running statistics,
+/// and a bias. Pointers are live, nullptr where there is none.
+struct ChannelAffines {
+  const float* gamma = nullptr;
+  const float* beta = nullptr;
+  const float* mean = nullptr;
+  const float* variance = nullptr;
+  const float* bias = nullptr;
+  double epsilon = 1e-5;
+
+  /// 1 / sqrt(variance + epsilon). @pre there is a batch norm.
+  double inverse_deviation(std::int64_t channel) const;
+  /// slope = gamma / sqrt(variance + epsilon) or 1, offset = beta - mean * slope + bias * slope.
+  integer::ChannelAffine at(std::int64_t channel) const;
+};
+
+/// Those of a product whose bias, if any, is "<product>.bias"; batch_norm may be nullptr.
+ChannelAffines channel_affines(const std::string& product, const layers::Node* batch_norm,
+                               const layers::ParameterStore& store);
 
 /// Multiplies each batch norm behind a conv2d or linear (and read by it alone) into weight and
 /// bias, with its running statistics, and takes the node out:
-///   W'[o] = W[o] * slope[o],  bias'[o] = offset[o]  of channel_affines(), rounded once.
+///   W'[o] = W[o] * slope[o],  bias'[o] = offset[o]  of ChannelAffines, rounded once.
 /// Quantization then sees W': the classical fold of per-tensor scales and of integer-only hardware
 /// with one multiplier a layer. What is trained afterwards are W' and bias', so that training and
 /// export have the same weights: the statistics are frozen from here on. Bitloom does not need the

@@ -3,6 +3,7 @@
 // Comes from: quant/passes.h (use_integer_forward). Goes to: layers/network.h.
 #pragma once
 
+#include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/quantized_layers.h"
 
 namespace bitloom::quant {
@@ -11,7 +12,7 @@ namespace bitloom::quant {
 /// batch norm B (absent: none) and division by the scale of the fake_quant node Q, in one kernel.
 ///
 /// Forward:  t[o] = float(acc) * m[o] + b[o], integer/requantize.h's first two steps, with m and b
-///           of fold_channel() from channel_affines(), s_x, s_w[o], s_y of Q and its zero point:
+///           of fold_channel() of ChannelAffines, s_x, s_w[o], s_y of Q and its zero point:
 ///           what deploy stores. t is in codes of Q, its zero point included.
 /// Backward: dy is the gradient of the real value y = s_y * (t - z), not of t. With slope and
 ///           r = 1 / sqrt(var + epsilon) of the channel, c = conv(x, weight) + bias:
@@ -31,12 +32,11 @@ class ExportedProduct final : public QuantizedProduct {
  private:
   void scale_gradients(const float* weight, const layers::BackwardCall& call);
 
-  layers::ParameterStore& store_;
-  layers::Node node_;
-  layers::Node batch_norm_;  // no name where there is none
   const layers::Parameter& destination_;
-  layers::Parameter* gamma_ = nullptr;
+  std::int32_t destination_zero_point_;
+  layers::Parameter* gamma_ = nullptr;  // nullptr without batch norm
   layers::Parameter* beta_ = nullptr;
+  ChannelAffines affines_;
   Tensor folded_bias_;
   Tensor sums_;  // of dy, a channel each
 };
