@@ -65,6 +65,7 @@ std::vector<LayerCase> cases() {
   add("1x1 stride 2, odd channels", {2, 33, 5, 5}, 5, {.stride = 2});
   add("depthwise", {2, 19, 6, 5}, 19,
       {.kernel_h = 3, .kernel_w = 3, .stride = 1, .pad = 1, .groups = 19});
+  all.back().clip = {.low = 0.0F, .high = 0.3F};  // a ReLU6 whose upper bound bites here
   add("linear over maps", {3, 7, 3, 2}, 11, {});
   all.back().linear = true;
   const std::size_t count = all.size();
@@ -142,6 +143,7 @@ TEST(Dynamic, HandWorkedImagesHaveScalesOfTheirOwn) {
 
 TEST(Dynamic, RunLayerFollowsTheFormulaBitForBit) {
   int compared = 0;
+  int bounded = 0;
   for (const LayerCase& problem : cases()) {
     SCOPED_TRACE(problem.name);
     const RandomLayer made = dynamic_layer(problem, 2);
@@ -179,12 +181,14 @@ TEST(Dynamic, RunLayerFollowsTheFormulaBitForBit) {
           scales[static_cast<std::size_t>(i / per_image)] * layer.multiplier.data<float>()[o];
       float t = scale_accumulator(acc.data<std::int32_t>()[i], step, layer.bias.data<float>()[o]);
       if (problem.residual) t = t + made.residual.data<float>()[i];
-      t = std::fmax(t, problem.clip.low);
+      t = std::fmin(std::fmax(t, problem.clip.low), problem.clip.high);
+      bounded += t == problem.clip.high;
       ASSERT_EQ(out.data<float>()[i], t) << i;
       ++compared;
     }
   }
   EXPECT_GT(compared, 5000);
+  EXPECT_GT(bounded, 100);
 }
 
 TEST(Dynamic, AnImageDoesNotDependOnItsNeighboursNorOnThreads) {
