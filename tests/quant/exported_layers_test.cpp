@@ -90,12 +90,13 @@ TEST(ExportedForward, TakesTheChainsOfAFrozenNetwork) {
   EXPECT_EQ(use_integer_forward(setup.learning).find("conv1")->op, "quantized_conv2d");
   const Graph graph = use_integer_forward(freeze_batch_norm(setup.learning));
   const std::string text = graph.to_text();
-  for (const char* line :
-       {"conv1 = exported_conv2d(input.q, conv1.weight.q, pad=1, bias=1, unit=relu1.q, "
-        "batch_norm=bn1, epsilon=0.01)",
-        "relu1.q = fake_quant(conv1, ", "add1 = exported_add(conv2, down.bn.q, unit=relu2.q)",
-        "mid = exported_linear(flatten, mid.weight.q, bias=1, unit=relu3.q)",
-        "fc = quantized_linear(relu3.q, fc.weight.q, bias=1)"}) {
+  constexpr const char* kConv1 =
+      "conv1 = exported_conv2d(input.q, conv1.weight.q, pad=1, bias=1, unit=relu1.q, "
+      "batch_norm=bn1, epsilon=0.01)";
+  for (const char* line : {kConv1, "relu1.q = fake_quant(conv1, ",
+                           "add1 = exported_add(conv2, down.bn.q, unit=relu2.q)",
+                           "mid = exported_linear(flatten, mid.weight.q, bias=1, unit=relu3.q)",
+                           "fc = quantized_linear(relu3.q, fc.weight.q, bias=1)"}) {
     EXPECT_NE(text.find(line), std::string::npos) << line << " in\n" << text;
   }
   EXPECT_EQ(graph.find("bn1"), nullptr);

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "bitloom/datasets/normalization.h"
+#include "bitloom/integer/model_archive.h"
+#include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/quant/passes.h"
 #include "bitloom/quant/quantized_layers.h"
@@ -227,6 +229,10 @@ TEST_F(QatRuns, StagesComeInTheirEpochs) {
     if (!report.epoch_done) return;
     const train::Checkpoint now = train::load_checkpoint(request.out / "checkpoint.h5");
     const layers::Node* quantizer = now.graph.find("relu1.q");
+    export_model({.checkpoint = request.out / "checkpoint.h5", .out = dir_.path() / "model.h5"});
+    const integer::Model model =
+        integer::model_from_archive(io::load_archive(dir_.path() / "model.h5"));
+    EXPECT_EQ(model.weights_label, quantizer == nullptr ? "float" : "w4a4");
     seen.push_back({.quantized = quantizer != nullptr,
                     .frozen = quantizer != nullptr && quantizer->integer("frozen", 0) != 0,
                     .norm = now.graph.find("bn1")->integer("frozen", 0) != 0});
