@@ -13,13 +13,15 @@ namespace bitloom::tools {
 struct PlannedRun {
   std::string name;         ///< folder below --out: "float", "qat_w4a4"
   std::string title;        ///< "qat w4a4"
+  std::string method;       ///< word of compare.methods
+  std::string start;        ///< name of the run whose checkpoint it starts from; "": none
   trainers::Config config;  ///< with method and bits set
 };
 
 /// Float first (the others start from it, whether [compare] lists it or not), then every other
-/// method at every width, in the order of [compare]. Widths of activations count only
-/// where the method gives them a grid: ptq-dynamic of w4a4 and w4a8 is one run, "ptq-dynamic w4a8";
-/// weight-only is "w4a32".
+/// method at every width, in the order of [compare]; float-continued once. Widths of activations
+/// count only where the method gives them a grid: ptq-dynamic of w4a4 and w4a8 is one run,
+/// "ptq-dynamic w4a8"; weight-only is "w4a32".
 /// @throws ConfigError where method and config contradict each other.
 std::vector<PlannedRun> plan_runs(const trainers::Config& config);
 

@@ -9,6 +9,7 @@
 #include "bitloom/core/log.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/integer/profile.h"
+#include "bitloom/io/sha256.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/commands.h"
 #include "child_process.h"
@@ -38,6 +39,10 @@ class Comparison {
   /// Makes checkpoint and model of a run. @return false if it was interrupted.
   bool make(const PlannedRun& run);
   bool train(const PlannedRun& run, RunRecord& record);
+  /// The float run is the checkpoint of --init. @throws ConfigError if it is of another kind.
+  void take_trained(const PlannedRun& run, RunRecord& record);
+  /// Configuration and --init in one word: what makes a finished run fit to be reused.
+  std::string record_hash(const PlannedRun& run) const;
   nlohmann::json evaluate(const PlannedRun& run);
   std::vector<std::string> machine_words() const;
   void add_latencies(std::vector<nlohmann::json>& rows);
@@ -60,8 +65,7 @@ bool Comparison::train(const PlannedRun& run, RunRecord& record) {
   request.config = run.config;
   request.out = folder(run);
   request.resume = fs::exists(checkpoint(run));  // left by an interrupted comparison
-  if (!request.resume && run.config.quant.method != "float")
-    request.init = checkpoint(runs_.front());
+  if (!request.resume && !run.start.empty()) request.init = out_ / run.start / "checkpoint.h5";
   Progress progress(run.title, arguments_.has("quiet"));
   request.watcher = [&](const trainers::StepReport& step) { progress.watch(step); };
   const trainers::TrainResult result = trainers::train(request);
@@ -69,8 +73,28 @@ bool Comparison::train(const PlannedRun& run, RunRecord& record) {
   return !result.interrupted;
 }
 
-bool Comparison::make(const PlannedRun& run) {
+std::string Comparison::record_hash(const PlannedRun& run) const {
   const std::string hash = trainers::config_hash(run.config);
+  if (!arguments_.has("init")) return hash;
+  return cat(hash, "+",
+             io::sha256_hex(io::read_whole_file(arguments_.value("init"))).substr(0, 12));
+}
+
+void Comparison::take_trained(const PlannedRun& run, RunRecord& record) {
+  const fs::path init = arguments_.value("init");
+  const trainers::CheckpointSummary summary = trainers::summarize_checkpoint(init);
+  if (summary.method != "float" || summary.network != trainers::network_name(run.config)) {
+    throw ConfigError({init.string(),
+                       cat("a float checkpoint of ", trainers::network_name(run.config)),
+                       cat("a ", summary.method, " checkpoint of ", summary.network),
+                       "give --init the run that trained the float network, or leave it out"});
+  }
+  fs::copy_file(init, checkpoint(run), fs::copy_options::overwrite_existing);
+  record.minutes = summary.minutes;
+}
+
+bool Comparison::make(const PlannedRun& run) {
+  const std::string hash = record_hash(run);
   RunRecord record = load_record(folder(run));
   if (!record.config_hash.empty() && record.config_hash != hash) {
     throw ConfigError({folder(run).string(), cat("a run of configuration ", hash),
@@ -89,6 +113,8 @@ bool Comparison::make(const PlannedRun& run) {
     trainers::quantize({checkpoint(runs_.front()), run.config, checkpoint(run)});
     record.minutes =
         std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count() / 60.0;
+  } else if (run.start.empty() && arguments_.has("init")) {
+    take_trained(run, record);
   } else if (!train(run, record)) {
     save_record(folder(run), record);
     return false;
@@ -115,6 +141,7 @@ nlohmann::json Comparison::evaluate(const PlannedRun& run) {
   nlohmann::json row = result.rows.back();
   row.erase("plan");
   const RunRecord record = load_record(folder(run));
+  row["method"] = run.method;
   row["minutes"] = record.minutes;
   row["simulation_agreement"] = nullptr;
   if (run.config.quant.method != "float") {

@@ -3,6 +3,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/trainers/compare_methods.h"
 #include "bitloom/trainers/config_keys.h"
 #include "compare.h"
 
@@ -10,34 +11,58 @@ namespace bitloom::tools {
 
 namespace {
 
-/// Where activations have no grid of their own, what [quant] says of one is left out: then runs
-/// that compute the same are one run.
-PlannedRun planned_run(const trainers::Config& config, const std::string& method,
+/// Where activations have no grid of their own, the width that [compare] gives them is left out:
+/// then runs that compute the same are one run.
+PlannedRun planned_run(const trainers::Config& config, const trainers::CompareMethod& method,
                        const std::string& bits) {
-  std::vector<std::string> overrides = {"quant.method=" + method,
-                                        cat("quant.weight_bits=", bits.at(1))};
-  if (quant::has_activation_grids(method)) {
+  std::vector<std::string> overrides = method.overrides;
+  overrides.push_back(cat("quant.weight_bits=", bits.at(1)));
+  const std::string word = trainers::with_overrides(config, overrides).quant.method;
+  if (quant::has_activation_grids(word)) {
     overrides.push_back(cat("quant.activation_bits=", bits.at(3)));
-  } else {
-    overrides.insert(overrides.end(), {"quant.activation_bits=8", "quant.asymmetric=false"});
   }
-  PlannedRun run{.config = trainers::with_overrides(config, overrides)};
+  PlannedRun run{.method = method.word,
+                 .start = "float",
+                 .config = trainers::with_overrides(config, overrides)};
   const std::string label = cat("w", run.config.quant.weight_bits, "a",
                                 quant::computed_activation_bits(run.config.quant));
-  run.name = cat(method, "_", label);
-  run.title = cat(method, " ", label);
+  run.name = cat(method.word, "_", label);
+  run.title = cat(method.word, " ", label);
   return run;
+}
+
+PlannedRun continued_run(const trainers::Config& config, const trainers::CompareMethod& method) {
+  std::vector<std::string> overrides = method.overrides;
+  overrides.push_back(cat("train.epochs=", config.train.qat_epochs));
+  overrides.push_back(cat("train.lr=", config.train.qat_lr));
+  return {.name = method.word,
+          .title = method.word,
+          .method = method.word,
+          .start = "float",
+          .config = trainers::with_overrides(config, overrides)};
 }
 
 }  // namespace
 
 std::vector<PlannedRun> plan_runs(const trainers::Config& config) {
   std::vector<PlannedRun> runs;
-  runs.push_back({"float", "float", trainers::with_overrides(config, {"quant.method=float"})});
-  for (const std::string& method : config.compare.methods) {
-    if (method == "float") continue;
+  runs.push_back({.name = "float",
+                  .title = "float",
+                  .method = "float",
+                  .start = "",
+                  .config = trainers::with_overrides(config, {"quant.method=float"})});
+  for (const std::string& word : config.compare.methods) {
+    const trainers::CompareMethod& method = trainers::compare_method(word);
+    if (word == "float") continue;
+    if (word == trainers::kFloatContinued) {
+      runs.push_back(continued_run(config, method));
+      continue;
+    }
+    std::string start = "float";
     for (const std::string& bits : config.compare.bits) {
       PlannedRun run = planned_run(config, method, bits);
+      run.start = start;
+      if (word == trainers::kQatProgressive) start = run.name;
       const auto same = [&run](const PlannedRun& other) { return other.name == run.name; };
       if (std::none_of(runs.begin(), runs.end(), same)) runs.push_back(std::move(run));
     }

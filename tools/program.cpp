@@ -6,6 +6,7 @@
 #include "bitloom/core/log.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/kernels/onednn.h"
+#include "bitloom/trainers/compare_methods.h"
 #include "bitloom/trainers/config_keys.h"
 #include "command.h"
 #include "embedded.h"
@@ -21,6 +22,14 @@ std::vector<OptionSpec> with_options(std::vector<OptionSpec> options,
                                      const std::vector<OptionSpec>& more) {
   options.insert(options.end(), more.begin(), more.end());
   return options;
+}
+
+std::string method_lines() {
+  std::string lines;
+  for (const trainers::CompareMethod& method : trainers::compare_methods()) {
+    lines += cat("  ", method.word, std::string(20 - method.word.size(), ' '), method.help, "\n");
+  }
+  return lines;
 }
 
 std::vector<Command> make_commands() {
@@ -107,14 +116,18 @@ std::vector<Command> make_commands() {
                     training_bench_options()),
        training_bench_keys(), run_bench},
       {"compare",
-       "--config F --out DIR [--reuse]",
+       "--config F --out DIR [--init CKPT] [--reuse]",
        "float, PTQ and QAT in one honest table",
        "Trains float once, then every method of [compare] at every width; exports, evaluates and\n"
        "times each. Writes DIR/rows.jsonl and DIR/report.html.\n"
-       "Example: bitloom compare --config trainers/configs/fashion_lenet5.cfg --out runs/demo\n",
+       "Methods:\n" +
+           method_lines() +
+           "Example: bitloom compare --config trainers/configs/fashion_lenet5.cfg --out "
+           "runs/demo\n",
        "",
        {{"config", "F", "INI file; see the keys below", true},
         {"out", "DIR", "folder of the comparison", true},
+        {"init", "CKPT", "float checkpoint to take instead of training one"},
         {"reuse", "", "take what a run with the same configuration has finished in DIR"}},
        every,
        run_compare},

@@ -53,9 +53,9 @@ BenchmarkRun::BenchmarkRun(Config config)
 
 double BenchmarkRun::step() {
   const auto batch = static_cast<std::size_t>(done_ % kBatches);
-  const train::StepResult result = step_->run(
-      images_[batch], labels_[batch],
-      {.lr = config_.train.lr, .momentum = config_.train.momentum, .step = done_});
+  const train::StepResult result =
+      step_->run(images_[batch], labels_[batch],
+                 {.lr = config_.train.lr, .momentum = config_.train.momentum, .step = done_});
   ++done_;
   if (!std::isfinite(result.loss)) {
     throw NumericError(

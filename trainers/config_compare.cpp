@@ -1,4 +1,5 @@
 #include "bitloom/backends/session.h"
+#include "bitloom/trainers/compare_methods.h"
 #include "config_key_kinds.h"
 
 namespace bitloom::trainers {
@@ -13,9 +14,11 @@ bool is_bits_word(std::string_view word) {
 }  // namespace
 
 void declare_compare(Keys& keys) {
-  const Words methods = {"float", "ptq-static", "ptq-dynamic", "ptq-weight-only", "qat"};
+  Words methods;
+  for (const CompareMethod& method : compare_methods()) methods.push_back(method.word);
   keys.push_back(word_list_key(
-      "compare.methods", "what to compare", cat("distinct words of ", join(methods), ", by commas"),
+      "compare.methods", "what to compare",
+      "distinct words that `bitloom compare --help` lists, by commas",
       [methods](const std::string& word) {
         return std::find(methods.begin(), methods.end(), word) != methods.end();
       },

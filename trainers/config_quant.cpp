@@ -36,11 +36,13 @@ void declare_qat_schedule(Keys& keys) {
 
 void declare_quant(Keys& keys) {
   keys.push_back(word_key(
-      "quant.method", "how the network meets its few bits", {"float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"}, false,
+      "quant.method", "how the network meets its few bits",
+      {"float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"}, false,
       [](auto& c) -> auto& { return c.quant.method; }));
   keys.push_back(word_key(
       "quant.quantizer", "qat: how scales follow the network",
-      {"lsq", "lsq+", "pact", "dorefa", "ema"}, false, [](auto& c) -> auto& { return c.quant.quantizer; }));
+      {"lsq", "lsq+", "pact", "dorefa", "ema"}, false,
+      [](auto& c) -> auto& { return c.quant.quantizer; }));
   keys.push_back(word_key(
       "quant.observer", "how calibration chooses ranges",
       {"minmax", "ema", "percentile", "kl", "mse"}, false,

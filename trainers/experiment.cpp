@@ -7,8 +7,8 @@
 #include "bitloom/datasets/normalization.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/models/networks.h"
-#include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/quantize.h"
+#include "bitloom/trainers/commands.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -60,9 +60,12 @@ Experiment::Experiment(const Config& config)
       normalization(datasets::normalization_table(config.data, dataset.image_shape.c())),
       input_is_signed(any_negative(normalization)),
       float_graph(graph_of(config.model, dataset.image_shape, dataset.classes)),
-      network(config.model.file.empty()
-                  ? config.model.network
-                  : std::filesystem::path(config.model.file).stem().string()) {}
+      network(network_name(config)) {}
+
+std::string network_name(const Config& config) {
+  if (config.model.file.empty()) return config.model.network;
+  return std::filesystem::path(config.model.file).stem().string();
+}
 
 const integer::DeviceProfile& usable_profile(const std::string& name) {
   const Isa isa = effective_isa();
@@ -81,9 +84,6 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
   const bool weight_only = config.quant.method == "ptq-weight-only";
   const integer::DeviceProfile& profile =
       weight_only ? integer::profile_named("int8") : usable_profile(config.profile);
-  if (config.quant.fold_batch_norm) {
-    checkpoint.graph = quant::fold_batch_norm(checkpoint.graph, checkpoint.parameters);
-  }
   const datasets::ImageSet& images = experiment.dataset.validation;
   const std::int64_t count = std::min(config.quant.calibration_images, images.size());
   if (count == 0 && quant::has_activation_grids(config.quant.method)) {

@@ -20,7 +20,7 @@ struct Experiment {
   Tensor normalization;  ///< f32 [C, 256]
   bool input_is_signed;  ///< some pixel becomes negative
   layers::Graph float_graph;
-  std::string network;  ///< config.model.network, or the stem of config.model.file
+  std::string network;  ///< network_name(config)
 };
 
 /// Graph of [model] for images of this shape. @throws ConfigError, FormatError, and ShapeError if a
@@ -31,12 +31,13 @@ layers::Graph graph_of(const ModelOptions& options, const Shape& image_shape, st
 /// exactly, with the remedy.
 const integer::DeviceProfile& usable_profile(const std::string& name);
 
-/// Inserts fake_quant nodes into checkpoint.graph by config.quant and sets their scales from the
-/// validation split. The checkpoint holds the float network before.
+/// Inserts fake_quant nodes into checkpoint.graph by config.quant and sets their scales: weights
+/// from themselves, activations from the validation split. The checkpoint holds the float network
+/// before. Weight-only checkpoints have no profile: real products run on every device.
 void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
                          const Experiment& experiment);
 
-/// "w4a4", or "float".
+/// "w4a4", "w4a8" (ptq-dynamic), "w4a32" (ptq-weight-only) or "float".
 std::string bits_label(const Config& config);
 
 }  // namespace bitloom::trainers

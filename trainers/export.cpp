@@ -43,7 +43,8 @@ integer::Model lowered(const train::Checkpoint& checkpoint, const Config& config
   const std::int64_t channels = checkpoint.graph.nodes().front().shape("shape").c();
   integer::Model model =
       train::lower_checkpoint(checkpoint, datasets::normalization_table(config.data, channels));
-  model.weights_label = bits_label(config);
+  // Before its quantizers come in, a delayed run is a float network.
+  model.weights_label = checkpoint.method == "float" ? "float" : bits_label(config);
   return model;
 }
 
@@ -92,7 +93,8 @@ CheckpointSummary summarize_checkpoint(const std::filesystem::path& path) {
           .config = config_from_ini(checkpoint.config_text, path.string()),
           .graph_text = checkpoint.graph.to_text(),
           .epoch = checkpoint.position.epoch,
-          .step = checkpoint.position.step};
+          .step = checkpoint.position.step,
+          .minutes = checkpoint.position.seconds / 60.0};
 }
 
 }  // namespace bitloom::trainers

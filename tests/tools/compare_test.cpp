@@ -7,6 +7,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/trainers/compare_methods.h"
 
 namespace bitloom::tools {
 namespace {
@@ -53,6 +54,46 @@ TEST(PlanRuns, DynamicAndWeightOnlySayTheActivationsTheyHave) {
   EXPECT_FALSE(runs[4].config.quant.asymmetric);
   EXPECT_EQ(runs[5].config.quant.weight_bits, 4);
   EXPECT_EQ(runs[7].name, "ptq-weight-only_w4a32");
+}
+
+TEST(PlanRuns, FloatContinuedIsTheBaselineOfQatOnce) {
+  trainers::Config config;
+  config.train.qat_epochs = 7;
+  config.train.qat_lr = 0.02;
+  config.compare.methods = {"float-continued", "qat-pact"};
+  const std::vector<PlannedRun> runs = plan_runs(config);
+  ASSERT_EQ(runs.size(), 4U);
+  EXPECT_EQ(runs[1].name, "float-continued");
+  EXPECT_EQ(runs[1].start, "float");
+  EXPECT_EQ(runs[1].config.quant.method, "float");
+  EXPECT_EQ(runs[1].config.train.epochs, 7);
+  EXPECT_EQ(runs[1].config.train.lr, 0.02);
+  EXPECT_EQ(runs[2].name, "qat-pact_w8a8");
+  EXPECT_EQ(runs[2].method, "qat-pact");
+  EXPECT_EQ(runs[2].start, "float");
+  EXPECT_EQ(runs[2].config.quant.quantizer, "pact");
+}
+
+TEST(PlanRuns, ProgressiveStartsFromTheNextWiderWidth) {
+  trainers::Config config;
+  config.compare.methods = {"qat-progressive"};
+  config.compare.bits = {"w8a8", "w4a4", "w2a2"};
+  std::vector<std::string> starts;
+  for (const PlannedRun& run : plan_runs(config)) starts.push_back(run.start);
+  EXPECT_THAT(starts,
+              testing::ElementsAre("", "float", "qat-progressive_w8a8", "qat-progressive_w4a4"));
+}
+
+TEST(PlanRuns, KnowsEveryMethodWord) {
+  trainers::Config config;
+  config.compare.bits = {"w4a4"};
+  config.compare.methods.clear();
+  for (const trainers::CompareMethod& method : trainers::compare_methods()) {
+    config.compare.methods.push_back(method.word);
+  }
+  EXPECT_EQ(plan_runs(config).size(), config.compare.methods.size());
+  config.compare.methods = {"qat-magic"};
+  EXPECT_THROW(plan_runs(config), ConfigError);
 }
 
 TEST(PlanRuns, RefusesContradictionsBeforeAnythingIsTrained) {

@@ -58,6 +58,9 @@ struct ExportRequest {
 };
 void export_model(const ExportRequest& request);
 
+/// config.model.network, or the stem of config.model.file.
+std::string network_name(const Config& config);
+
 /// How far quantization moved the network: exported model against float networks on the same
 /// weights, over the test images.
 struct QuantizationMeasure {
@@ -78,6 +81,7 @@ struct CheckpointSummary {
   std::string graph_text;
   std::int64_t epoch = 0;
   std::int64_t step = 0;
+  double minutes = 0.0;  ///< spent training
 };
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
 

@@ -1,0 +1,72 @@
+#include "bitloom/trainers/compare_methods.h"
+
+#include "bitloom/core/error.h"
+
+namespace bitloom::trainers {
+
+const std::vector<CompareMethod>& compare_methods() {
+  static const std::vector<CompareMethod> methods = {
+      {"float", {"quant.method=float"}, "the float network that the others start from"},
+      {std::string(kFloatContinued),
+       {"quant.method=float"},
+       "float, trained on for train.qat_epochs at train.qat_lr: the baseline of qat"},
+      {"ptq-static", {"quant.method=ptq-static"}, "calibrated ranges, by quant.observer"},
+      {"ptq-minmax",
+       {"quant.method=ptq-static", "quant.observer=minmax"},
+       "ranges: least, greatest"},
+      {"ptq-ema", {"quant.method=ptq-static", "quant.observer=ema"}, "ranges: moving averages"},
+      {"ptq-percentile",
+       {"quant.method=ptq-static", "quant.observer=percentile"},
+       "ranges: quant.percentile of all values"},
+      {"ptq-kl", {"quant.method=ptq-static", "quant.observer=kl"}, "ranges: least divergence"},
+      {"ptq-asymmetric",
+       {"quant.method=ptq-static", "quant.asymmetric=true"},
+       "zero points where activations are signed"},
+      {"ptq-power-of-two", {"quant.method=ptq-static", "quant.power_of_two=true"}, "scales 2^-n"},
+      {"ptq-per-tensor",
+       {"quant.method=ptq-static", "quant.per_channel=false"},
+       "one scale a weight tensor"},
+      {"ptq-equalized",
+       {"quant.method=ptq-static", "quant.per_channel=false", "quant.equalize=true"},
+       "ptq-per-tensor after cross-layer equalization"},
+      {"ptq-bias-corrected",
+       {"quant.method=ptq-static", "quant.bias_correction=true"},
+       "ptq-static, then bias correction"},
+      {"ptq-adaround",
+       {"quant.method=ptq-static", "quant.adaround=true"},
+       "ptq-static with learned rounding of weights"},
+      {"ptq-dynamic",
+       {"quant.method=ptq-dynamic", "quant.activation_bits=8", "quant.asymmetric=false"},
+       "weights in codes, ranges of activations found in each image"},
+      {"ptq-weight-only",
+       {"quant.method=ptq-weight-only", "quant.activation_bits=8", "quant.asymmetric=false"},
+       "weights in codes, real arithmetic"},
+      {"qat", {"quant.method=qat"}, "quantization-aware training, by quant.quantizer"},
+      {"qat-lsq", {"quant.method=qat", "quant.quantizer=lsq"}, "learned scales"},
+      {"qat-lsq+", {"quant.method=qat", "quant.quantizer=lsq+"}, "learned scales and offsets"},
+      {"qat-pact", {"quant.method=qat", "quant.quantizer=pact"}, "learned clips"},
+      {"qat-dorefa", {"quant.method=qat", "quant.quantizer=dorefa"}, "DoReFa-Net's grids"},
+      {"qat-ema", {"quant.method=qat", "quant.quantizer=ema"}, "moving averages of ranges"},
+      {"qat-distilled",
+       {"quant.method=qat", "quant.distill_weight=0.5"},
+       "qat that the float network teaches"},
+      {std::string(kQatProgressive),
+       {"quant.method=qat"},
+       "qat from the next wider width of compare.bits, the widest from float"},
+  };
+  return methods;
+}
+
+const CompareMethod& compare_method(std::string_view word) {
+  std::string known;
+  for (const CompareMethod& method : compare_methods()) {
+    if (method.word == word) return method;
+    known += (known.empty() ? "" : ", ") + method.word;
+  }
+  throw ConfigError({.place = "compare.methods",
+                     .expected = "words of " + known,
+                     .found = cat("'", word, "'"),
+                     .remedy = ""});
+}
+
+}  // namespace bitloom::trainers
