@@ -6,6 +6,7 @@
 
 #include "bitloom/core/error.h"
 #include "hdf5_handle.h"
+#include "isolated_read.h"
 
 namespace bitloom::io {
 namespace {
@@ -175,7 +176,6 @@ Shape ArrayReader::shape_of(const std::vector<std::int64_t>& dims) const {
 }
 
 Tensor ArrayReader::read(DType dtype, std::int64_t most_bytes) const {
-  const QuietHdf5 quiet;
   const File file = open_file();
   const Dataset dataset = open_dataset(file.get());
   require_type(dataset.get(), dtype);
@@ -203,7 +203,8 @@ Tensor ArrayReader::read(DType dtype, std::int64_t most_bytes) const {
 
 Tensor read_hdf5_array(const std::filesystem::path& file, const std::string& name, DType dtype,
                        std::int64_t most_bytes) {
-  return ArrayReader(file, name).read(dtype, most_bytes);
+  const QuietHdf5 quiet;  // in the parent too: the child must not find the lock taken by a thread
+  return read_isolated(file, [&] { return ArrayReader(file, name).read(dtype, most_bytes); });
 }
 
 }  // namespace bitloom::io

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
 
 #include "bitloom/core/error.h"
+#include "bitloom/core/random.h"
 #include "bitloom/datasets/dataset.h"
 #include "bitloom/io/hdf5_array.h"
 #include "bitloom/io/whole_file.h"
@@ -162,6 +164,57 @@ TEST(Hdf5Reader, CutAnywhereIsRefused) {
     EXPECT_THROW(load_test_set(options_for(dir, "plain")), FormatError) << size;
   }
   EXPECT_GT(cuts, 15);
+}
+
+// HDF5 1.10 divides by the sizes of a chunk when it opens a dataset, before anybody can look at
+// them.
+TEST(Hdf5Reader, CrashInsideHdf5IsAnErrorThatNamesTheFile) {
+  const TempDir dir;
+  run_python(dir, R"(
+with file('packed') as f:
+    f.create_dataset('images', data=images, chunks=(2, 2, 3, 3), compression='gzip')
+    f['labels'] = labels
+path = sys.argv[1] + '/packed/test.h5'
+data = open(path, 'rb').read()
+chunk = np.array([2, 2, 3, 3, 1], '<u4').tobytes()
+assert data.count(chunk) == 1
+open(path, 'wb').write(data.replace(chunk, bytes(20)))
+)");
+  EXPECT_ERROR(FormatError, load_test_set(options_for(dir, "packed")), "test.h5", "a damaged file",
+               "take another copy");
+}
+
+// Plain h5py files keep no checksums of their metadata. Whatever a flipped bit makes of it, the
+// reader answers with a set or with an error that names the file.
+TEST(Hdf5Reader, SurvivesFlippedBytes) {
+  const TempDir dir;
+  run_python(dir, R"(
+plain('plain', images, labels)
+with file('packed') as f:
+    f.create_dataset('images', data=images, chunks=(2, 2, 3, 3), compression='gzip')
+    f.create_dataset('labels', data=labels, chunks=(3,))
+)");
+  const RandomStream random(1, "flip");
+  int refused = 0;
+  int taken = 0;
+  for (const char* folder : {"plain", "packed"}) {
+    const auto path = dir / cat(folder, "/test.h5");
+    const std::string whole = io::read_whole_file(path);
+    for (std::size_t at = 0; at < whole.size(); at += 223) {
+      std::string broken = whole;
+      broken[at] = static_cast<char>(broken[at] ^ (1 << random.below(at, 8)));
+      std::ofstream(path, std::ios::binary) << broken;
+      try {
+        EXPECT_GT(load_test_set(options_for(dir, folder)).images.elements(), 0);
+        ++taken;
+      } catch (const FormatError& error) {
+        EXPECT_NE(std::string(error.what()).find("test.h5"), std::string::npos) << error.what();
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(refused + taken, 40);
+  EXPECT_GT(taken, 5);
 }
 
 }  // namespace

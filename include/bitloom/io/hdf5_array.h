@@ -18,6 +18,7 @@ namespace bitloom::io {
 /// Storage may be compact, contiguous or in chunks, plain or through deflate, shuffle and
 /// fletcher32. Everything that the file says is checked before memory is asked for: plain storage
 /// holds as many bytes as the shape, deflate shrinks at most 1032 times.
+/// A child process reads: HDF5 itself may crash on damaged metadata.
 /// @throws FormatError for another kind of file, a missing dataset, a link out of it, another type,
 ///         rank or storage, a shape that the file cannot hold, more than `most_bytes`, damage.
 Tensor read_hdf5_array(const std::filesystem::path& file, const std::string& name, DType dtype,
