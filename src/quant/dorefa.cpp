@@ -10,9 +10,6 @@ namespace bitloom::quant {
 namespace {
 
 constexpr std::int64_t kGrain = 4096;
-// The scale is that much larger, so that the roundings of 1/s and t * (1/s) do not put the largest
-// weight an ulp outside of the grid, where its gradient would be cut off.
-constexpr float kSlack = 1.0F + 0x1p-21F;
 
 void write_tanh(ConstTensorView x, Tensor& out) {
   const float* in = x.data<float>();
@@ -48,7 +45,7 @@ void DorefaWeights::settle(ConstTensorView x) {
     // tanh is odd and rises, so its largest magnitude is that of the largest weight.
     const float most = std::tanh(std::max(std::fabs(range.min), std::fabs(range.max)));
     scales()[static_cast<std::size_t>(row)] =
-        most == 0.0F ? 1.0F : usable(most * kSlack / static_cast<float>(format_.range.qmax));
+        most == 0.0F ? 1.0F : usable(most * kScaleSlack / static_cast<float>(format_.range.qmax));
   }
 }
 

@@ -38,7 +38,7 @@ void EmaQuantizer::settle(ConstTensorView x) {
   const std::int64_t cols = x.elements() / rows;
   for (std::int64_t row = 0; row < rows; ++row) {
     const kernels::MinMax range = kernels::min_max(x.data<float>() + row * cols, cols);
-    scales()[static_cast<std::size_t>(row)] = usable(scale_for_range(range, format_));
+    scales()[static_cast<std::size_t>(row)] = usable(kScaleSlack * scale_for_range(range, format_));
   }
 }
 

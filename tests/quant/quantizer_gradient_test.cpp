@@ -124,6 +124,21 @@ TEST(DorefaWeights, AZeroTensorKeepsAUsableScale) {
   EXPECT_EQ(one.value("q.scale")[0], 1.0F);
 }
 
+// Without kScaleSlack some of these largest weights round an ulp beyond qmax and lose their
+// gradient.
+TEST(WeightScales, LeaveTheLargestWeightItsGradient) {
+  for (const char* quantizer : {"ema", "dorefa"}) {
+    SCOPED_TRACE(quantizer);
+    std::vector<float> w(400);
+    for (std::size_t i = 0; i < w.size(); ++i) w[i] = 0.1F + 0.003F * static_cast<float>(i);
+    OneNode one(Shape{400, 1},
+                cat("quantizer=", quantizer, ", bits=8, dtype=s8, qmin=-127, qmax=127, axis=0"), w);
+    one.forward();
+    one.backward(std::vector<float>(w.size(), 1.0F));
+    for (std::size_t i = 0; i < w.size(); ++i) EXPECT_GT(one.gradient("x")[i], 0.0F) << w[i];
+  }
+}
+
 struct Word {
   const char* quantizer;
   const char* learned;  // what the optimizer moves

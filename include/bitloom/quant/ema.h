@@ -12,7 +12,7 @@ namespace bitloom::quant {
 ///   batch, s = scale_for_range(range); the first batch sets the range. Nodes that say share=NODE,
 ///   joined=1 (inputs of one concat) widen the range to hold their batch, which counts from the
 ///   next step on: it shrinks back by the decay where no batch needs it.
-/// Weights, always: s from min and max of each channel (axis=0) or of all.
+/// Weights, always: s from min and max of each channel (axis=0) or of all, times 1 + 2^-21.
 /// Backward: dx = dy where qmin <= x / s + z <= qmax, else 0; the range counts as a constant.
 ///
 /// Attributes: decay (default 0.99). Parameters: "<node>.scale" [1] or [O]; activations also

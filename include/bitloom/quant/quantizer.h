@@ -20,6 +20,10 @@ namespace bitloom::quant {
 enum class QuantizerKind : std::uint8_t { kStatic, kEma, kLsq, kLsqPlus, kPact, kDorefa };
 QuantizerKind quantizer_from_word(std::string_view word);  ///< @throws ConfigError
 
+/// Scales that follow the largest weight are that much larger, so that the roundings of 1/s and
+/// w * (1/s) do not put it an ulp outside of the grid, where its gradient would be cut off.
+inline constexpr float kScaleSlack = 1.0F + 0x1p-21F;
+
 /// What a quantizer is made from.
 struct QuantizerContext {
   const layers::Node& node;
