@@ -57,15 +57,18 @@ std::vector<Chain> roundable_chains(const Graph& graph) {
 // What a layer learns from: its quantized inputs and float outputs, in chunks of one batch.
 class Examples {
  public:
-  void add(ConstTensorView input, ConstTensorView output, std::size_t most_bytes) {
-    const std::size_t bytes = input.bytes() + output.bytes();
-    if (!inputs_.empty() && (inputs_.size() + 1) * bytes > most_bytes) return;
+  void add(ConstTensorView input, ConstTensorView output) {
     inputs_.emplace_back(DType::kF32, input.shape());
     copy(input, inputs_.back().view());
     outputs_.emplace_back(DType::kF32, output.shape());
     copy(output, outputs_.back().view());
   }
   bool empty() const { return inputs_.empty(); }
+  // True if one more chunk would not fit.
+  bool full(std::size_t most_bytes) const {
+    if (empty()) return false;
+    return (inputs_.size() + 1) * (inputs_.front().bytes() + outputs_.front().bytes()) > most_bytes;
+  }
   std::int64_t images() const {
     return static_cast<std::int64_t>(inputs_.size()) * inputs_.front().shape()[0];
   }
@@ -101,8 +104,9 @@ Examples collect(const Graph& graph, const Graph& float_graph, const Chain& chai
                  {.batch = batch, .training = false});
   Examples examples;
   batches([&](ConstTensorView images) {
+    if (examples.full(most_bytes)) return;
     examples.add(source.forward(images, layers::Phase::kEvaluate),
-                 wanted.forward(images, layers::Phase::kEvaluate), most_bytes);
+                 wanted.forward(images, layers::Phase::kEvaluate));
   });
   if (examples.empty()) {
     throw ConfigError(ErrorText{"quant.adaround", "at least one full batch of images", "none",

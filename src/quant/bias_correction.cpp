@@ -23,9 +23,12 @@ class ChannelMeans {
   void see(ConstTensorView tensor) {
     const auto channels = static_cast<std::size_t>(tensor.shape().c());
     sums_.resize(channels, 0.0);
-    const auto values = tensor.span<float>();
-    for (std::size_t i = 0; i < values.size(); ++i) sums_[i % channels] += double{values[i]};
-    count_ += values.size() / channels;
+    const std::size_t pixels = tensor.span<float>().size() / channels;
+    const float* values = tensor.data<float>();
+    for (std::size_t pixel = 0; pixel < pixels; ++pixel, values += channels) {
+      for (std::size_t c = 0; c < channels; ++c) sums_[c] += double{values[c]};
+    }
+    count_ += pixels;
   }
   std::vector<double> means(const std::string& place) const {
     if (count_ == 0) {
