@@ -7,7 +7,6 @@
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/kernels/onednn.h"
 #include "bitloom/quant/quantizer.h"
-#include "bitloom/quant/quantizer.h"
 
 namespace bitloom::train {
 namespace {
