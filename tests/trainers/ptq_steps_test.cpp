@@ -107,7 +107,8 @@ class PtqSteps : public testing::Test {
 
 TEST_F(PtqSteps, AdaRoundGainsOverRoundingToNearest) {
   const Overrides bits = {"quant.weight_bits=3"};
-  EXPECT_GT(sqnr({"quant.weight_bits=3", "quant.adaround=true"}), sqnr(bits) + 2.0);
+  EXPECT_GT(sqnr({"quant.weight_bits=3", "quant.adaround=true", "quant.adaround_steps=500"}),
+            sqnr(bits) + 2.0);
 }
 
 TEST_F(PtqSteps, BiasCorrectionGains) {
