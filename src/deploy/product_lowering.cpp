@@ -79,7 +79,7 @@ void ProductLowering::fill(const Chain& chain, const TensorInfo& output, Layer& 
 // Codes of the weights, their width and their scales.
 void ProductLowering::fill_codes(const Node& weight_node, Layer& layer) const {
   const integer::AffineFormat format = quant::format_of(weight_node);
-  layer.weight = quant::weight_codes(graph_, weight_node, store_);
+  layer.weight = quant::weight_codes(weight_node, store_);
   layer.weight_bits = format.bits;
   layer.weight_range = format.range;
   const Tensor& scales = store_.at(quant::scale_name(weight_node)).value;

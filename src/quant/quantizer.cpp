@@ -192,8 +192,7 @@ void freeze_ranges(Graph& graph, ParameterStore& store) {
   }
 }
 
-Tensor weight_codes(const Graph& graph, const Node& node, const ParameterStore& store) {
-  BITLOOM_ASSERT(graph.find(node.inputs[0])->op == "parameter");
+Tensor weight_codes(const Node& node, const ParameterStore& store) {
   const Tensor& weight = store.at(node.inputs[0]).value;
   const Tensor& scale = store.at(scale_name(node)).value;
   const bool squashed =

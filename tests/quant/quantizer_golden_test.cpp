@@ -81,7 +81,7 @@ TEST_F(QuantizerGolden, DorefaWeightsMatchTorch) {
     // tanh of the C library and of torch differ by an ulp.
     expect_near(one.value("q.scale"), values(name, "scale"), kElementTolerance, "scale");
     expect_near(y, values(name, "y"), kElementTolerance, "y");
-    const Tensor codes = weight_codes(one.graph, *one.graph.find("q"), one.store);
+    const Tensor codes = weight_codes(*one.graph.find("q"), one.store);
     const std::vector<float> expected = values(name, "code");
     for (std::size_t i = 0; i < expected.size(); ++i) {
       ASSERT_EQ(codes.span<std::int8_t>()[i], static_cast<int>(expected[i])) << i;

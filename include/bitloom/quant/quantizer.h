@@ -116,7 +116,6 @@ void settle_quantizers(layers::Graph& graph, layers::ParameterStore& store);
 void freeze_ranges(layers::Graph& graph, layers::ParameterStore& store);
 
 /// s8 codes of the weight behind a fake_quant node, as its quantizer writes them.
-Tensor weight_codes(const layers::Graph& graph, const layers::Node& node,
-                    const layers::ParameterStore& store);
+Tensor weight_codes(const layers::Node& node, const layers::ParameterStore& store);
 
 }  // namespace bitloom::quant
