@@ -145,8 +145,10 @@ nlohmann::json Comparison::evaluate(const PlannedRun& run) {
   row["minutes"] = record.minutes;
   row["simulation_agreement"] = nullptr;
   if (run.config.quant.method != "float") {
+    const bool post_training = run.config.quant.method.starts_with("ptq-");
+    const fs::path reference = post_training ? checkpoint(runs_.front()) : fs::path();
     const trainers::QuantizationMeasure measure =
-        trainers::measure_quantization(checkpoint(run), run.config);
+        trainers::measure_quantization(checkpoint(run), reference, run.config);
     row["sqnr_db"] = number_or_null(measure.sqnr_db);
     row["simulation_agreement"] = number_or_null(measure.simulation_agreement);
   }

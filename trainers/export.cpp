@@ -62,7 +62,9 @@ void export_model(const ExportRequest& request) {
   io::save_archive(request.out, integer::to_archive(model));
 }
 
-QuantizationMeasure measure_quantization(const std::filesystem::path& path, const Config& config) {
+QuantizationMeasure measure_quantization(const std::filesystem::path& path,
+                                         const std::filesystem::path& reference,
+                                         const Config& config) {
   train::Checkpoint checkpoint = train::load_trained(path);
   Config own = config_from_ini(checkpoint.config_text, path.string());
   own.data.path = config.data.path;
@@ -73,10 +75,18 @@ QuantizationMeasure measure_quantization(const std::filesystem::path& path, cons
   const integer::Model model = lowered(checkpoint, own);
   const Tensor exported = train::model_logits(model, {.batch = batch}, images);
   const layers::NetworkOptions options{.batch = batch, .training = false};
-  layers::Network unquantized(quant::strip_fake_quant(checkpoint.graph), layers::float_layers(),
-                              checkpoint.parameters, options);
-  const Tensor real = train::network_logits(unquantized, batch, normalization, images);
-  QuantizationMeasure measure{.sqnr_db = train::sqnr_db(real, exported)};
+  QuantizationMeasure measure;
+  if (!reference.empty()) {
+    train::Checkpoint original = train::load_trained(reference);
+    layers::Network network(original.graph, layers::float_layers(), original.parameters, options);
+    measure.sqnr_db =
+        train::sqnr_db(train::network_logits(network, batch, normalization, images), exported);
+  } else if (!squashes_weights(own.quant)) {
+    layers::Network network(quant::strip_fake_quant(checkpoint.graph), layers::float_layers(),
+                            checkpoint.parameters, options);
+    measure.sqnr_db =
+        train::sqnr_db(train::network_logits(network, batch, normalization, images), exported);
+  }
   if (checkpoint.method == "ptq-dynamic") return measure;  // no node simulates its activations
   layers::Network simulation(checkpoint.graph, quant::quantized_layers(), checkpoint.parameters,
                              options);

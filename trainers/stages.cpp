@@ -23,10 +23,6 @@ bool any_frozen(const layers::Graph& graph, std::string_view op) {
   return false;
 }
 
-bool squashes_weights(const Config& config) {
-  return config.quant.quantizer == "dorefa" || config.quant.quantizer == "pact";
-}
-
 void require_wider(const Config& wide, const Config& config, const std::filesystem::path& init) {
   if (wide.quant.weight_bits < config.quant.weight_bits ||
       wide.quant.activation_bits < config.quant.activation_bits) {
@@ -34,7 +30,7 @@ void require_wider(const Config& wide, const Config& config, const std::filesyst
         init.string(), cat("float, or QAT of at least ", bits_label(config)),
         cat("QAT of ", bits_label(wide)), "start from a wider run, such as the next higher width"});
   }
-  if (squashes_weights(wide) != squashes_weights(config)) {
+  if (squashes_weights(wide.quant) != squashes_weights(config.quant)) {
     throw ConfigError(ErrorText{
         init.string(), cat("weights for quant.quantizer = ", config.quant.quantizer),
         cat("weights trained with ", wide.quant.quantizer),
@@ -141,7 +137,7 @@ void require_possible_stages(const Config& config, bool has_init) {
     refuse("quant.fold_batch_norm", "a trained network", "a fresh one",
            "its statistics say nothing yet: give --init FILE or quant.delay_epochs");
   }
-  if (options.adaround && squashes_weights(config)) {
+  if (options.adaround && squashes_weights(config.quant)) {
     refuse("quant.adaround", cat("false with quant.quantizer = ", options.quantizer), "true",
            "it learns how weights round, and here their tanh is rounded");
   }

@@ -88,7 +88,8 @@ TEST_F(Cifar10Test, NamesWhatIsWrong) {
 TEST(Cifar10Files, HoldTheKnownSet) {
   const char* shared = std::getenv("BITLOOM_SHARED_DATA");
   const std::filesystem::path folder =
-      std::filesystem::path(shared == nullptr ? "../shared/data" : shared) / "cifar-10-batches-bin";
+      std::filesystem::path(shared != nullptr ? shared : BITLOOM_SOURCE_DIR "/../shared/data") /
+      "cifar-10-batches-bin";
   if (!std::filesystem::exists(folder)) {
     GTEST_SKIP() << folder << " is absent; set BITLOOM_SHARED_DATA";
   }

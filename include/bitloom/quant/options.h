@@ -47,6 +47,11 @@ inline bool has_activation_grids(std::string_view method) {
   return method == "qat" || method == "ptq-static";
 }
 
+/// True where training puts tanh between weights and their codes (quant/dorefa.h).
+inline bool squashes_weights(const QuantOptions& options) {
+  return options.method == "qat" && (options.quantizer == "dorefa" || options.quantizer == "pact");
+}
+
 /// Width of activations as the exported layers compute, whatever activation_bits asks for: always
 /// 8 with ptq-dynamic, 32 where they stay real.
 inline int computed_activation_bits(const QuantOptions& options) {

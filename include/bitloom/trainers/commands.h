@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
 #include <string>
 
 #include "bitloom/trainers/config.h"
@@ -61,15 +62,20 @@ void export_model(const ExportRequest& request);
 /// config.model.network, or the stem of config.model.file.
 std::string network_name(const Config& config);
 
-/// How far quantization moved the network: exported model against float networks on the same
-/// weights, over the test images.
+/// How far quantization moved the network: exported model against float networks, over the test
+/// images.
 struct QuantizationMeasure {
-  double sqnr_db = 0.0;  ///< logits, against the quantizers off; inf if identical
+  /// Of the logits. Signal: the float network `reference`; without one, the checkpoint's own
+  /// weights with the quantizers off (QAT moves them), NaN where a quantizer is more than a grid
+  /// (tanh of dorefa and pact). Infinite if identical.
+  double sqnr_db = std::numeric_limits<double>::quiet_NaN();
   /// Share of images whose top-1 equals the float simulation's; NaN for ptq-dynamic, which has
   /// none.
   double simulation_agreement = std::numeric_limits<double>::quiet_NaN();
 };
+/// `reference` is the float checkpoint that a post-training method started from, or "".
 QuantizationMeasure measure_quantization(const std::filesystem::path& checkpoint,
+                                         const std::filesystem::path& reference,
                                          const Config& config);
 
 /// Short facts of a checkpoint for rows and `inspect`.
