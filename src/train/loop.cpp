@@ -104,7 +104,9 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
   const std::int64_t all_steps = steps * options.train.epochs;
   Position& position = checkpoint.position;
   const auto save = [&] {
-    checkpoint.optimizer_slots = copies(training_step->optimizer().slots());
+    const bool finished = position.epoch == options.train.epochs;
+    checkpoint.optimizer_slots = finished ? std::map<std::string, Tensor>()
+                                          : copies(training_step->optimizer().slots());
     quant::settle_quantizers(checkpoint.graph, checkpoint.parameters);
     options.save();
   };

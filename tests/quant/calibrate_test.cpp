@@ -96,6 +96,20 @@ TEST(Calibrate, EveryObserverSetsEveryScale) {
   }
 }
 
+// Nine pixels of ten are 0.8 in the dark, the others spread up to 2: a spike that entropy clips at.
+TEST(Calibrate, EntropyLeavesPixelsWhole) {
+  Calibrated setup({.method = "ptq-static", .observer = "kl"});
+  const RandomStream random(6, "bright");
+  for (std::int64_t i = 0; i < setup.images.elements(); ++i) {
+    const float bright = 2.0F * random.uniform(static_cast<std::uint64_t>(i));
+    setup.images.data<float>()[i] = i % 10 == 0 ? bright : -0.8F;
+  }
+  float most = 0.0F;
+  for (const float pixel : setup.images.span<float>()) most = std::max(most, pixel);
+  setup.run();
+  EXPECT_GT(setup.scale("input.q"), 0.9F * most / 127.0F);
+}
+
 TEST(Calibrate, WeightsMayHaveTheirOwnObserver) {
   Calibrated both({.method = "ptq-static", .observer = "minmax", .weight_bits = 4});
   Calibrated own({.method = "ptq-static",

@@ -42,7 +42,8 @@ AsymmetricGrid asymmetric_grid(kernels::MinMax range, integer::CodeRange codes);
 ///   ema         moving average of each batch's least and greatest value, from the first batch's:
 ///               range = decay * range + (1 - decay) * batch. Activations.
 ///   percentile  T = percentile of |x|; range = [min, max] cut to [-T, T].
-///   kl          T = kl_threshold() of |x|; range likewise. Activations.
+///   kl          T = kl_threshold() of |x|; range likewise. Activations; calibrate() takes mse for
+///               the network's input.
 ///   mse         the scale of least squared error (mse_scale); its range is not named.
 enum class ObserverKind : std::uint8_t { kMinMax, kEma, kPercentile, kKl, kMse };
 ObserverKind observer_from_word(std::string_view word);  ///< @throws ConfigError

@@ -42,7 +42,7 @@ struct Checkpoint {
   std::string config_text;
   layers::Graph graph;  ///< with fake-quant nodes
   layers::ParameterStore parameters;
-  std::map<std::string, Tensor> optimizer_slots;
+  std::map<std::string, Tensor> optimizer_slots;  ///< empty once the run is finished
   Averages averages;  ///< of the weights, where train.ema_decay keeps them; validated and exported
   Position position;
   RunEnvironment environment;
