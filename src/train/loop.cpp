@@ -105,8 +105,8 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
   Position& position = checkpoint.position;
   const auto save = [&] {
     const bool finished = position.epoch == options.train.epochs;
-    checkpoint.optimizer_slots = finished ? std::map<std::string, Tensor>()
-                                          : copies(training_step->optimizer().slots());
+    checkpoint.optimizer_slots =
+        finished ? std::map<std::string, Tensor>() : copies(training_step->optimizer().slots());
     quant::settle_quantizers(checkpoint.graph, checkpoint.parameters);
     options.save();
   };
