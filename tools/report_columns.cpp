@@ -42,7 +42,7 @@ std::string word(const Json& value) { return value.is_string() ? value.get<std::
 
 std::string row_title(const Json& row) {
   const std::string method = row.value("method", "?");
-  if (method == "float") return method;
+  if (method.starts_with("float")) return method;
   return cat(method, " w", number(row, "weight_bits"), "a", number(row, "activation_bits"));
 }
 
@@ -92,7 +92,9 @@ std::vector<std::string> report_notes(const std::vector<Json>& rows) {
   notes.push_back(
       "Size: the exported file. Peak memory: highest use of a process that runs this one model, "
       "above its start-up.");
-  notes.push_back("SQNR: logits against the same weights with the quantizers off.");
+  notes.push_back(
+      "SQNR: logits of PTQ against the float network's, of QAT against its own weights' with the "
+      "quantizers off; - where tanh stands between weights and codes (pact, dorefa).");
   notes.push_back(
       "Parity: share of test images whose logits equal the reference executor's bit for bit; - "
       "where products are real (float, ptq-weight-only), whose sums have no one right order.");
