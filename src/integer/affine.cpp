@@ -13,6 +13,28 @@ void require_bits(int bits) {
 
 }  // namespace
 
+std::string_view to_word(Grid grid) {
+  switch (grid) {
+    case Grid::kBinary:
+      return "binary";
+    case Grid::kTernary:
+      return "ternary";
+    case Grid::kAffine:
+      break;
+  }
+  return "affine";
+}
+
+Grid grid_from_word(std::string_view word) {
+  for (const Grid grid : {Grid::kAffine, Grid::kBinary, Grid::kTernary}) {
+    if (word == to_word(grid)) return grid;
+  }
+  throw FormatError({.place = "grid",
+                     .expected = "affine, binary or ternary",
+                     .found = cat("'", word, "'"),
+                     .remedy = ""});
+}
+
 CodeRange weight_range(int bits, bool narrow) {
   require_bits(bits);
   const std::int32_t half = 1 << (bits - 1);

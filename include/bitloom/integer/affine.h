@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <string_view>
 
 namespace bitloom::integer {
 
@@ -17,15 +18,31 @@ struct CodeRange {
   bool operator==(const CodeRange&) const = default;
 };
 
+/// Which of the codes of a range occur. The words stand in files and graphs: "affine", "binary",
+/// "ternary".
+///   kAffine:  all of them, by rounding
+///   kBinary:  -1 and +1, by sign with sign(0) = +1; code 0 never occurs
+///   kTernary: -1, 0 and +1, by rounding (an activation) or as a quantizer of weights decides
+enum class Grid : std::uint8_t { kAffine, kBinary, kTernary };
+std::string_view to_word(Grid grid);
+Grid grid_from_word(std::string_view word);  ///< @throws FormatError listing the known words
+
 /// What turns reals of one tensor (or of one output channel) into codes and back.
 /// Codes lie in u8 where is_signed is false, in s8 where it is true, whatever `bits` says.
 struct AffineFormat {
-  int bits = 8;                 ///< 2 .. 8
+  int bits = 8;                 ///< 1 (binary) .. 8
   bool is_signed = false;       ///< s8 codes; else u8
   std::int32_t zero_point = 0;  ///< code of real 0, inside range
   CodeRange range;              ///< codes that occur
+  Grid grid = Grid::kAffine;    ///< binary and ternary: is_signed, zero point 0, range [-1, 1]
   bool operator==(const AffineFormat&) const = default;
 };
+
+/// The format of codes -1, +1 and of codes -1, 0, +1, for weights and activations alike.
+inline constexpr AffineFormat kBinaryFormat{
+    .bits = 1, .is_signed = true, .range = {.qmin = -1, .qmax = 1}, .grid = Grid::kBinary};
+inline constexpr AffineFormat kTernaryFormat{
+    .bits = 2, .is_signed = true, .range = {.qmin = -1, .qmax = 1}, .grid = Grid::kTernary};
 
 /// Weights: signed symmetric. 8 bits (and any width when narrow) use [-(2^(b-1)-1), 2^(b-1)-1];
 /// below 8 bits the full two's-complement range unless narrow.
@@ -45,11 +62,16 @@ inline std::int32_t round_clamped(float value, CodeRange range) {
   return static_cast<std::int32_t>(std::nearbyintf(clamped));
 }
 
+/// sign(t) as a code: +1 for t >= 0 (both zeros too), else -1; a NaN gives -1.
+inline std::int32_t sign_code(float t) { return t >= 0.0F ? 1 : -1; }
+
 /// code = clamp(round_half_even(x * (1/scale) + zero_point), qmin, qmax), each step rounded to f32.
+/// Binary grids: sign_code(x), whatever the scale.
 /// By reciprocal, as the SIMD twins and oneDNN do: x = 0.273939937 and scale = 0.00214854861 give
 /// 127.5 by reciprocal but 127.499992 by division, so codes 128 and 127.
 /// @pre inverse_scale = 1.0F / scale, scale > 0.
 inline std::int32_t quantize(float x, float inverse_scale, const AffineFormat& format) {
+  if (format.grid == Grid::kBinary) return sign_code(x);
   const float scaled = x * inverse_scale;
   return round_clamped(scaled + static_cast<float>(format.zero_point), format.range);
 }
