@@ -109,7 +109,7 @@ class Session::Impl {
     plan_memory();
   }
 
-  void run(ConstTensorView images, TensorView logits);
+  void run(ConstTensorView images, TensorView logits, LapClock* clock);
 
   const std::vector<PlanRow>& plan() const { return plan_; }
 
@@ -198,8 +198,9 @@ void Session::Impl::plan_memory() {
   }
 }
 
-void Session::Impl::run(ConstTensorView images, TensorView logits) {
+void Session::Impl::run(ConstTensorView images, TensorView logits, LapClock* clock) {
   const TensorView& input = tensors_.front();
+  const TensorView& output = tensors_.back();
   const std::int64_t count = images.shape().n();
   if (images.dtype() != DType::kU8 || count < 1 || count > options_.batch ||
       images.shape() != input.shape().with_batch(count)) {
@@ -208,18 +209,26 @@ void Session::Impl::run(ConstTensorView images, TensorView logits) {
                       .found = cat(to_word(images.dtype()), " ", to_string(images.shape())),
                       .remedy = ""});
   }
-  const Shape wanted{count, model_.classes()};
-  if (logits.dtype() != DType::kF32 || logits.shape() != wanted) {
+  const Shape wanted = output.shape().with_batch(count);
+  if (logits.dtype() != output.dtype() || logits.shape() != wanted) {
     throw ShapeError({.place = "session logits",
-                      .expected = cat("f32 ", to_string(wanted)),
+                      .expected = cat(to_word(output.dtype()), " ", to_string(wanted)),
                       .found = cat(to_word(logits.dtype()), " ", to_string(logits.shape())),
                       .remedy = ""});
   }
   const TensorView used(input.dtype(), input.shape().with_batch(count), input.raw());
   integer::encode_input(images, model_.input_table, used);
   std::memset(static_cast<std::byte*>(input.raw()) + used.bytes(), 0, input.bytes() - used.bytes());
-  for (Step& step : steps_) step.runner->run(step.inputs, step.output, scratch_);
-  std::memcpy(logits.raw(), tensors_.back().raw(), logits.bytes());
+  lap(clock, Lap::kData);
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    if (clock != nullptr) clock->enter(i);
+    Step& step = steps_[i];
+    step.runner->run(step.inputs, step.output, scratch_);
+    lap(clock, Lap::kForward);
+  }
+  if (clock != nullptr) clock->leave();
+  std::memcpy(logits.raw(), output.raw(), logits.bytes());
+  lap(clock, Lap::kData);
 }
 
 Session::Session(const integer::Model& model, const SessionOptions& options)
@@ -228,7 +237,9 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
 
-void Session::run(ConstTensorView images_u8, TensorView logits) { impl_->run(images_u8, logits); }
+void Session::run(ConstTensorView images_u8, TensorView logits, LapClock* clock) {
+  impl_->run(images_u8, logits, clock);
+}
 const std::vector<PlanRow>& Session::plan() const { return impl_->plan(); }
 std::size_t Session::memory_bytes() const { return impl_->memory_bytes(); }
 ConstTensorView Session::tensor(int index) const { return impl_->tensor(index); }

@@ -79,8 +79,8 @@ class Network::Impl {
     plan();
   }
 
-  ConstTensorView forward(ConstTensorView images, Phase phase);
-  void backward(ConstTensorView output_gradient);
+  ConstTensorView forward(ConstTensorView images, Phase phase, LapClock* clock);
+  void backward(ConstTensorView output_gradient, LapClock* clock);
 
   struct Slot {
     std::string name;
@@ -222,7 +222,7 @@ void Network::Impl::bind(Slot& to) {
   }
 }
 
-ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase) {
+ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase, LapClock* clock) {
   const Edge& expected = slot(input_).edge;
   if (images.shape() != expected.shape || images.dtype() != expected.dtype) {
     throw ShapeError(
@@ -235,7 +235,9 @@ ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase) {
   for (const int i : shows_images_) {
     slot(i).value = TensorView(images.dtype(), slot(i).edge.shape, const_cast<void*>(images.raw()));
   }
-  for (Slot& now : slots_) {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& now = slots_[i];
+    if (clock != nullptr) clock->enter(i);
     for (std::size_t k = 0; k < now.inputs.size(); ++k) {
       now.input_values[k] = slot(now.inputs[k]).value;
     }
@@ -243,12 +245,15 @@ ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase) {
                         .inputs = now.input_values,
                         .output = now.value,
                         .saved = now.saved,
-                        .scratch = now.forward_scratch});
+                        .scratch = now.forward_scratch,
+                        .clock = clock});
+    lap(clock, Lap::kForward);
   }
+  if (clock != nullptr) clock->leave();
   return slots_.back().value;
 }
 
-void Network::Impl::backward(ConstTensorView output_gradient) {
+void Network::Impl::backward(ConstTensorView output_gradient, LapClock* clock) {
   BITLOOM_ASSERT(options_.training);
   const Slot& output = slots_.back();
   if (output_gradient.shape() != output.edge.shape || output_gradient.dtype() != DType::kF32) {
@@ -261,6 +266,7 @@ void Network::Impl::backward(ConstTensorView output_gradient) {
   for (std::size_t i = slots_.size(); i-- > 0;) {
     Slot& now = slots_[i];
     if (!now.placement.runs_backward || now.layer->parameter() != nullptr) continue;
+    if (clock != nullptr) clock->enter(i);
     for (std::size_t k = 0; k < now.inputs.size(); ++k) {
       now.backward_inputs[k] =
           reads_input(now, k) ? ConstTensorView(slot(now.inputs[k]).value) : ConstTensorView();
@@ -273,13 +279,17 @@ void Network::Impl::backward(ConstTensorView output_gradient) {
          .output_gradient = is_output ? output_gradient : ConstTensorView(now.gradient),
          .input_gradients = now.input_gradients,
          .saved = now.saved,
-         .scratch = now.backward_scratch});
+         .scratch = now.backward_scratch,
+         .clock = clock});
+    lap(clock, Lap::kBackwardData);
     for (std::size_t k = 0; k < now.inputs.size(); ++k) {
       if (now.placement.summand[k] == NodePlacement::kElsewhere) continue;
       const TensorView& sum = slot(now.inputs[k]).gradient;
       kernels::add(sum, now.input_gradients[k], sum);
+      lap(clock, Lap::kElementwise);
     }
   }
+  if (clock != nullptr) clock->leave();
 }
 
 Network::Network(const Graph& graph, const LayerRegistry& registry, ParameterStore& store,
@@ -289,11 +299,13 @@ Network::~Network() = default;
 Network::Network(Network&&) noexcept = default;
 Network& Network::operator=(Network&&) noexcept = default;
 
-ConstTensorView Network::forward(ConstTensorView images, Phase phase) {
-  return impl_->forward(images, phase);
+ConstTensorView Network::forward(ConstTensorView images, Phase phase, LapClock* clock) {
+  return impl_->forward(images, phase, clock);
 }
 
-void Network::backward(ConstTensorView output_gradient) { impl_->backward(output_gradient); }
+void Network::backward(ConstTensorView output_gradient, LapClock* clock) {
+  impl_->backward(output_gradient, clock);
+}
 
 const Edge& Network::edge(const std::string& node) const { return impl_->at(node).edge; }
 

@@ -37,6 +37,7 @@ class WeightedLayer final : public Layer {
       kernel_.backward_weights(call.inputs[0], call.output_gradient, call.input_gradients[1],
                                bias_ != nullptr ? bias_->gradient.view() : TensorView(),
                                call.scratch);
+      lap(call.clock, Lap::kBackwardWeights);
     }
     if (!call.input_gradients[0].empty()) {
       kernel_.backward_data(call.output_gradient, call.inputs[1], call.input_gradients[0],

@@ -63,19 +63,23 @@ void ExportedProduct::backward(const layers::BackwardCall& call) {
   const ConstTensorView dy = call.output_gradient;
   float* weight = space.weight.data<float>();
   kernels::dequantize(call.inputs[0].raw(), source_rows_, space.source.data<float>());
+  lap(call.clock, Lap::kElementwise);
   kernels::dequantize(call.inputs[1].raw(), weight_rows_, weight);
+  lap(call.clock, Lap::kWeightPreparation);
   std::visit(
       [&](auto& product) {
         product.backward_weights(space.source, dy, call.input_gradients[1], sums_, space.scratch);
       },
       *float_product_);
   scale_gradients(weight, call);
+  lap(call.clock, Lap::kBackwardWeights);
   if (call.input_gradients[0].empty()) return;
   const std::int64_t cols = weight_.shape.elements() / weight_.shape[0];
   for (std::int64_t o = 0; o < weight_.shape[0]; ++o) {
     const auto slope = static_cast<float>(affines_.at(o).slope);
     for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) weight[i] *= slope;
   }
+  lap(call.clock, Lap::kWeightPreparation);
   std::visit(
       [&](auto& product) {
         product.backward_data(dy, space.weight, call.input_gradients[0].reshaped(source_.shape),

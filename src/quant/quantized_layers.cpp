@@ -131,6 +131,7 @@ void QuantizedProduct::run(const layers::ForwardCall& call, ConstTensorView adde
   }
   product_.set_weights(call.inputs[1]);
   product_.set_scales(multiplier_, added);
+  lap(call.clock, Lap::kWeightPreparation);
   product_.run(call.inputs[0].reshaped(source_.shape), {}, call.output);
 }
 
@@ -153,11 +154,14 @@ void QuantizedProduct::backward(const layers::BackwardCall& call) {
       [&](auto& product) {
         if (!weight_gradient.empty()) {
           kernels::dequantize(call.inputs[0].raw(), source_rows_, space.source.data<float>());
+          lap(call.clock, Lap::kElementwise);
           product.backward_weights(space.source, call.output_gradient, weight_gradient,
                                    bias_gradient, space.scratch);
+          lap(call.clock, Lap::kBackwardWeights);
         }
         if (!source_gradient.empty()) {
           kernels::dequantize(call.inputs[1].raw(), weight_rows_, space.weight.data<float>());
+          lap(call.clock, Lap::kWeightPreparation);
           product.backward_data(call.output_gradient, space.weight,
                                 source_gradient.reshaped(source_.shape), space.scratch);
         }

@@ -29,8 +29,8 @@ void TrainingStep::learn_from(Teacher& teacher, const DistillationOptions& disti
 }
 
 StepResult TrainingStep::run(ConstTensorView images, std::span<const std::int32_t> labels,
-                             const StepRates& rates) {
-  const ConstTensorView logits = network_.forward(images, layers::Phase::kTrain);
+                             const StepRates& rates, LapClock* clock) {
+  const ConstTensorView logits = network_.forward(images, layers::Phase::kTrain, clock);
   StepResult result;
   result.loss = layers::softmax_cross_entropy(logits, labels, logit_gradient_,
                                               static_cast<float>(options_.label_smoothing));
@@ -40,11 +40,13 @@ StepResult TrainingStep::run(ConstTensorView images, std::span<const std::int32_
   }
   if (!std::isfinite(result.loss)) return result;
   result.correct = count_correct(logits, labels);
-  network_.backward(logit_gradient_);
+  lap(clock, Lap::kLoss);
+  network_.backward(logit_gradient_, clock);
   optimizer_.step(rates);
   if (options_.ema_decay > 0.0) {
     update_averages(checkpoint_.parameters, options_.ema_decay, checkpoint_.averages);
   }
+  lap(clock, Lap::kOptimizer);
   return result;
 }
 

@@ -95,6 +95,22 @@ TEST(Session, OnednnEqualsReferenceInEveryTensor) {
   EXPECT_GE(compared, 72);
 }
 
+TEST(Session, ClockSeesEveryLayerAndChangesNoBit) {
+  const Model model = integer::small_residual_model("int8-reduced", ComputeMode::kStatic);
+  const Tensor images = images_for(model, 2);
+  Session session(model, {.backend = "reference", .batch = 2});
+  const Tensor plain = run(session, model, images);
+  Tensor logits(DType::kF32, plain.shape());
+  LapClock clock(model.layers.size());
+  clock.start();
+  session.run(images, logits, &clock);
+  EXPECT_TRUE(same_bytes(logits, plain));
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    EXPECT_GT(clock.ms(i, Lap::kForward), 0.0) << model.layers[i].name;
+  }
+  EXPECT_GT(clock.outside_ms(Lap::kData), 0.0) << "pixels to codes";
+}
+
 TEST(Session, SharedMemoryGivesTheSameLogits) {
   int compared = 0;
   for (const Model& model : exact_models()) {

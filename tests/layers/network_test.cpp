@@ -46,10 +46,10 @@ class ResidualNetwork {
     }
   }
 
-  double step() {
+  double step(LapClock* clock = nullptr) {
     const double loss =
-        softmax_cross_entropy(network_.forward(images_, Phase::kTrain), labels_, gradient_);
-    network_.backward(gradient_);
+        softmax_cross_entropy(network_.forward(images_, Phase::kTrain, clock), labels_, gradient_);
+    network_.backward(gradient_, clock);
     for (auto& [name, parameter] : store_.all()) {
       if (!is_trainable(parameter.role)) continue;
       const auto value = parameter.value.span<float>();
@@ -177,6 +177,32 @@ TEST(Network, ImagesAndUnreachedParametersGetNoGradient) {
   EXPECT_TRUE(network.edge("y").needs_gradient);
   EXPECT_NE(store.at("w").gradient.data<float>()[0], 0.0F);
   EXPECT_THAT(store.at("aside.w").gradient, TensorEq(Tensor(DType::kF32, {4, 3})));
+}
+
+// The input's gradient is nobody's, so c1 has no backward pass to its data.
+TEST(Network, ClockSeesEveryNodeAndChangesNoBit) {
+  ResidualNetwork plain({.batch = 2});
+  ResidualNetwork timed({.batch = 2});
+  plain.step();
+  LapClock clock(timed.network().graph().nodes().size());
+  clock.start();
+  timed.step(&clock);
+  expect_equal_gradients(timed.store(), plain.store());
+
+  int products = 0;
+  const std::vector<Node>& nodes = timed.network().graph().nodes();
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    SCOPED_TRACE(nodes[i].name);
+    EXPECT_GT(clock.ms(i, Lap::kForward), 0.0);
+    const bool product = nodes[i].op == "conv2d" || nodes[i].op == "linear";
+    products += product ? 1 : 0;
+    EXPECT_EQ(clock.ms(i, Lap::kBackwardWeights) > 0.0, product);
+    const bool runs_backward = nodes[i].op != "input" && nodes[i].op != "parameter";
+    EXPECT_EQ(clock.ms(i, Lap::kBackwardData) > 0.0, runs_backward);
+    // p1 has two readers, whose gradients are summed by the one that runs last.
+    EXPECT_EQ(clock.ms(i, Lap::kElementwise) > 0.0, nodes[i].name == "c2");
+  }
+  EXPECT_EQ(products, 3);
 }
 
 TEST(Network, InfersShapes) {

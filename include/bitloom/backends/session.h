@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "bitloom/core/lap_clock.h"
 #include "bitloom/core/tensor.h"
 #include "bitloom/integer/model.h"
 
@@ -40,10 +41,13 @@ class Session {
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
 
-  /// images u8 [batch, C, H, W] (channels-last) to logits f32 [batch, classes].
+  /// images u8 [batch, C, H, W] (channels-last) to logits f32 [batch, classes]; in general to the
+  /// last tensor's type and shape (a model of one layer may end in codes).
   /// Fewer images than the batch are allowed; the rest of the batch is computed as zeros.
+  /// A clock gets the laps of all layers, by their index in Model::layers: encoding the input and
+  /// copying the logits are its kData, outside of them.
   /// @throws ShapeError; NumericError if a dynamic layer's source is not finite.
-  void run(ConstTensorView images_u8, TensorView logits);
+  void run(ConstTensorView images_u8, TensorView logits, LapClock* clock = nullptr);
 
   const std::vector<PlanRow>& plan() const;
   /// Bytes of activations, packed weights and scratch that this session owns.

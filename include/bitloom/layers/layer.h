@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "bitloom/core/lap_clock.h"
 #include "bitloom/core/tensor.h"
 #include "bitloom/integer/affine.h"
 #include "bitloom/layers/graph.h"
@@ -69,6 +70,7 @@ struct ForwardCall {
   TensorView output;
   std::byte* saved = nullptr;    ///< 64-byte aligned
   std::byte* scratch = nullptr;  ///< 64-byte aligned
+  LapClock* clock = nullptr;     ///< for layers that do several kinds of work; the rest is kForward
 };
 
 struct BackwardCall {
@@ -79,6 +81,7 @@ struct BackwardCall {
       input_gradients;  ///< f32; empty view where nobody needs it. Written, not added to.
   std::byte* saved = nullptr;
   std::byte* scratch = nullptr;
+  LapClock* clock = nullptr;  ///< as in ForwardCall; the rest is kBackwardData
 };
 
 /// A layer. Own parameters are declared in the constructor under "<node>.<word>"

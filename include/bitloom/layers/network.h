@@ -31,9 +31,10 @@ class Network {
 
   /// images: f32 [batch, C, H, W]; read where they lie, so they must stay until backward returns.
   /// Returns the output's view, valid until the next call. @throws ShapeError for other images.
-  ConstTensorView forward(ConstTensorView images, Phase phase);
+  /// A clock gets the laps of each node, by its index in graph().nodes().
+  ConstTensorView forward(ConstTensorView images, Phase phase, LapClock* clock = nullptr);
   /// After forward(kTrain): gradients of every trainable parameter that the graph reaches.
-  void backward(ConstTensorView output_gradient);
+  void backward(ConstTensorView output_gradient, LapClock* clock = nullptr);
 
   /// @throws ConfigError for an unknown node; so do tensor() and layer().
   const Edge& edge(const std::string& node) const;

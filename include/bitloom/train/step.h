@@ -40,10 +40,10 @@ class TrainingStep {
   void learn_from(Teacher& teacher, const DistillationOptions& distillation);
 
   /// images: f32 [options.batch, C, H, W]; labels [options.batch]. If the loss is not finite, it is
-  /// returned and the parameters stay as they were.
+  /// returned and the parameters stay as they were. A clock gets the laps of all the step.
   /// @throws ShapeError for other shapes or a label outside 0 .. classes-1.
   StepResult run(ConstTensorView images, std::span<const std::int32_t> labels,
-                 const StepRates& rates);
+                 const StepRates& rates, LapClock* clock = nullptr);
 
   Optimizer& optimizer() { return optimizer_; }
   const layers::Network& network() const { return network_; }
