@@ -87,6 +87,15 @@ void declare_quant(Keys& keys) {
     return parse_number<std::int64_t>(text) != 1 && parse(config, text);
   };
   keys.push_back(std::move(ends));
+  keys.push_back({"quant.layer_bits",
+                  "widths of single layers, weights/activations: what allocate writes",
+                  "entries like conv1=8/4 or fc=4/-, widths 2 .. 8, by commas; nothing: none",
+                  [](Config& config, std::string_view text) {
+                    const auto table = quant::parse_layer_bits(text);
+                    if (table) config.quant.layer_bits = *table;
+                    return table.has_value();
+                  },
+                  [](const Config& config) { return quant::to_text(config.quant.layer_bits); }});
   keys.push_back(flag_key(
       "quant.narrow_weights", "symmetric weight codes below 8 bits too",
       [](auto& c) -> auto& { return c.quant.narrow_weights; }));

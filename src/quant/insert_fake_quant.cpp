@@ -72,6 +72,7 @@ class Inserter {
         groups_(graph) {
     choose_ends();
     choose_activations();
+    choose_own_widths();
   }
 
   Graph run() {
@@ -117,7 +118,41 @@ class Inserter {
     for (const Node& node : graph_.nodes()) {
       if (node.op == "input") choose(node, input_is_signed_);
     }
-    for (const Chain& chain : chains_of(graph_)) choose(*chain.end, chain.bounds().low < 0.0F);
+    for (const Chain& chain : chains_of(graph_)) {
+      choose(*chain.end, chain.bounds().low < 0.0F);
+      end_of_layer_[chain.head->name] = chain.end->name;
+    }
+  }
+
+  // options.layer_bits, by the names that bits_of() is asked for.
+  void choose_own_widths() {
+    for (const auto& [layer, bits] : options_.layer_bits) {
+      const Node* node = graph_.find(layer);
+      const bool chained = node != nullptr && end_of_layer_.contains(layer);
+      if (!chained && (node == nullptr || node->op != "input")) {
+        refuse_width(layer, "the name of a conv2d, linear, lone add or the input", "no such layer");
+      }
+      if (bits.weight != 0) {
+        if (!is_product(*node)) refuse_width(layer, "'-' before the stroke", "no weights");
+        own_bits_[node->inputs[1]] = bits.weight;
+      }
+      if (bits.activation == 0) continue;
+      const std::string end = chained ? end_of_layer_.at(layer) : layer;
+      if (!has_activation_grids(options_.method) || !activations_.contains(end)) {
+        refuse_width(layer, "'-' behind the stroke", "an output that stays real");
+      }
+      if (groups_.owner(end) != end) {
+        refuse_width(layer, "'-' behind the stroke",
+                     cat("the grid of ", groups_.owner(end), ", with which a concat joins it"));
+      }
+      own_bits_[end] = bits.activation;
+    }
+  }
+
+  [[noreturn]] static void refuse_width(const std::string& layer, std::string expected,
+                                        std::string found) {
+    throw ConfigError(ErrorText{cat("quant.layer_bits: ", layer), std::move(expected),
+                                std::move(found), "`bitloom allocate` writes a table that fits"});
   }
 
   // False for the logits, and for values that reach them through pools alone: they stay real.
@@ -130,6 +165,7 @@ class Inserter {
   }
 
   int bits_of(const std::string& name, int usual) const {
+    if (const auto own = own_bits_.find(name); own != own_bits_.end()) return own->second;
     return wide_.contains(name) ? options_.first_last_bits : usual;
   }
 
@@ -242,8 +278,10 @@ class Inserter {
   bool input_is_signed_;
   std::string quantizer_;
   GridGroups groups_;
-  std::set<std::string> wide_;                  // weights, and owners of grids, of the end layers
-  std::set<std::string> activations_;           // float nodes whose values become codes
+  std::set<std::string> wide_;           // weights, and owners of grids, of the end layers
+  std::map<std::string, int> own_bits_;  // the same kinds of names > options.layer_bits
+  std::map<std::string, std::string> end_of_layer_;  // head of a chain > its end
+  std::set<std::string> activations_;                // float nodes whose values become codes
   std::map<std::string, bool> carries_sign_;    // owner of a grid > some of its values are negative
   std::map<std::string, std::string> renamed_;  // float node > its fake_quant node
   Graph out_;

@@ -67,6 +67,7 @@ TEST(Config, IniRoundTripsEveryKeyExactly) {
   config.quant.method = "qat";
   config.quant.narrow_weights = true;
   config.quant.first_last_bits = 0;
+  config.quant.layer_bits = {{"conv1", {8, 4}}, {"fc", {3, 0}}};
   config.compare.methods = {"qat"};
   config.compare.bits = {"w2a8", "w8a2"};
   const Config back = config_from_ini(to_ini(config), "F");

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "bitloom/quant/layer_bits.h"
+
 namespace bitloom::quant {
 
 /// What `[quant]` says. The profile (which formats the device runs) stands beside it, unsectioned.
@@ -23,7 +25,8 @@ struct QuantOptions {
   bool bias_correction = false;   ///< last PTQ step: quant/bias_correction.h
   int weight_bits = 8;            ///< 2 .. 8
   int activation_bits = 8;        ///< 2 .. 8
-  int first_last_bits = 8;  ///< weights and input of the first and the last layer; 0: as the rest
+  int first_last_bits = 8;    ///< weights and input of the first and the last layer; 0: as the rest
+  LayerBitsTable layer_bits;  ///< layers with widths of their own, end layers included
   bool narrow_weights = false;      ///< symmetric range below 8 bits too
   bool asymmetric = false;          ///< u8 with a calibrated zero point for signed activations
   bool per_channel = true;          ///< one weight scale per output channel; else per tensor

@@ -21,14 +21,16 @@ namespace bitloom::quant {
 /// The grid is signed if one of the values is.
 ///
 /// Widths: options.weight_bits and activation_bits; the weights of the first and the last layer,
-/// the network's input and the last layer's source have first_last_bits where that is not 0.
+/// the network's input and the last layer's source have first_last_bits where that is not 0;
+/// options.layer_bits goes before both.
 /// A tensor is signed unless a clip with a low of 0 or more made it (relu, relu6, hardtanh(low=0));
 /// input_is_signed says it of the network's input. The quantizer is options.quantizer for method
 /// qat, "static" for PTQ and for the network's input, whose distribution training does not change.
 /// "pact" puts "dorefa" on weights; "lsq+" puts "lsq" on weights and behind ReLU, and unsigned
 /// codes with a learned offset on signed activations. With ptq-dynamic and ptq-weight-only only the
 /// weights get nodes.
-/// @throws ConfigError if the graph has fake_quant nodes already, or no conv2d or linear.
+/// @throws ConfigError if the graph has fake_quant nodes already, or no conv2d or linear, or if
+/// layer_bits names what has no such width.
 layers::Graph insert_fake_quant(const layers::Graph& graph, const QuantOptions& options,
                                 const integer::DeviceProfile& profile, bool input_is_signed);
 
