@@ -1,0 +1,248 @@
+#include "bitloom/kernels/few_levels.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "bitloom/core/parallel.h"
+#include "bitloom/kernels/highway.h"
+#include "column_sums.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "few_levels.cpp"
+#include <hwy/foreach_target.h>  // IWYU pragma: keep
+#include <hwy/highway.h>
+
+HWY_BEFORE_NAMESPACE();
+namespace bitloom::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Floats = hn::ScalableTag<float>;
+using Ints = hn::RebindToSigned<Floats>;
+using Bytes = hn::Rebind<std::int8_t, Floats>;
+
+// `threshold` moves along with x where `moves`, else it is one number for all.
+template <bool moves>
+HWY_INLINE void sign_loop(const float* x, const float* threshold, std::int64_t count,
+                          std::int8_t* codes) {
+  const Floats d;
+  const Ints d_int;
+  const auto plus = hn::Set(d_int, 1);
+  const auto minus = hn::Set(d_int, -1);
+  const auto fixed = hn::Set(d, *threshold);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto limit = moves ? hn::LoadU(d, threshold + i) : fixed;
+    const auto above = hn::RebindMask(d_int, hn::Ge(hn::LoadU(d, x + i), limit));
+    hn::StoreU(hn::DemoteTo(Bytes(), hn::IfThenElse(above, plus, minus)), Bytes(), codes + i);
+  }
+  for (; i < count; ++i) codes[i] = x[i] >= threshold[moves ? i : 0] ? 1 : -1;
+}
+
+void sign_piece(const float* x, const float* threshold, std::int64_t count, bool moves,
+                std::int8_t* codes) {
+  if (moves) {
+    sign_loop<true>(x, threshold, count, codes);
+  } else {
+    sign_loop<false>(x, threshold, count, codes);
+  }
+}
+
+void ternary_piece(const float* x, float threshold, std::int64_t count, std::int8_t* codes) {
+  const Floats d;
+  const Ints d_int;
+  const auto plus = hn::Set(d_int, 1);
+  const auto minus = hn::Set(d_int, -1);
+  const auto high = hn::Set(d, threshold);
+  const auto low = hn::Set(d, -threshold);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto value = hn::LoadU(d, x + i);
+    const auto above = hn::RebindMask(d_int, hn::Gt(value, high));
+    const auto below = hn::RebindMask(d_int, hn::Lt(value, low));
+    const auto code = hn::IfThenElse(above, plus, hn::IfThenElseZero(below, minus));
+    hn::StoreU(hn::DemoteTo(Bytes(), code), Bytes(), codes + i);
+  }
+  for (; i < count; ++i) {
+    codes[i] = static_cast<std::int8_t>(x[i] > threshold ? 1 : (x[i] < -threshold ? -1 : 0));
+  }
+}
+
+void hardtanh_piece(const float* x, const float* dy, std::int64_t count, float* dx) {
+  const Floats d;
+  const auto one = hn::Set(d, 1.0F);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto inside = hn::Le(hn::Abs(hn::LoadU(d, x + i)), one);
+    hn::StoreU(hn::IfThenElseZero(inside, hn::LoadU(d, dy + i)), d, dx + i);
+  }
+  for (; i < count; ++i) {
+    const float gradient = dy[i];
+    dx[i] = std::fabs(x[i]) <= 1.0F ? gradient : 0.0F;
+  }
+}
+
+template <bool moves>
+HWY_INLINE void approx_loop(const float* x, const float* threshold, const float* dy,
+                            std::int64_t count, float* dx) {
+  const Floats d;
+  const auto two = hn::Set(d, 2.0F);
+  const auto fixed = hn::Set(d, *threshold);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  std::int64_t i = 0;
+  for (; i + step <= count; i += step) {
+    const auto limit = moves ? hn::LoadU(d, threshold + i) : fixed;
+    const auto distance = hn::Abs(hn::Sub(hn::LoadU(d, x + i), limit));
+    const auto slope = hn::Max(hn::Zero(d), hn::Sub(two, hn::Mul(two, distance)));
+    hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), slope), d, dx + i);
+  }
+  for (; i < count; ++i) {
+    const float slope = 2.0F - 2.0F * std::fabs(x[i] - threshold[moves ? i : 0]);
+    dx[i] = dy[i] * (slope > 0.0F ? slope : 0.0F);
+  }
+}
+
+void approx_piece(const float* x, const float* threshold, const float* dy, std::int64_t count,
+                  bool moves, float* dx) {
+  if (moves) {
+    approx_loop<true>(x, threshold, dy, count, dx);
+  } else {
+    approx_loop<false>(x, threshold, dy, count, dx);
+  }
+}
+
+// threshold < 0 takes all elements.
+MagnitudeSum magnitude_piece(const float* x, float threshold, std::int64_t count) {
+  constexpr std::int64_t kBlock = 4096;
+  const Floats d;
+  const Ints d_int;
+  const auto limit = hn::Set(d, threshold);
+  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
+  MagnitudeSum total;
+  std::int64_t i = 0;
+  while (i + step <= count) {
+    const std::int64_t end = std::min(count, i + kBlock);
+    auto sum = hn::Zero(d);
+    auto above = hn::Zero(d_int);
+    for (; i + step <= end; i += step) {
+      const auto magnitude = hn::Abs(hn::LoadU(d, x + i));
+      const auto counts = hn::Gt(magnitude, limit);
+      sum = hn::Add(sum, hn::IfThenElseZero(counts, magnitude));
+      above = hn::Sub(above, hn::VecFromMask(d_int, hn::RebindMask(d_int, counts)));
+    }
+    total.sum += static_cast<double>(hn::GetLane(hn::SumOfLanes(d, sum)));
+    total.count += hn::GetLane(hn::SumOfLanes(d_int, above));
+  }
+  for (; i < count; ++i) {
+    const float magnitude = std::fabs(x[i]);
+    if (!(magnitude > threshold)) continue;
+    total.sum += static_cast<double>(magnitude);
+    ++total.count;
+  }
+  return total;
+}
+
+}  // namespace bitloom::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bitloom::kernels {
+namespace {
+
+HWY_EXPORT(sign_piece);
+HWY_EXPORT(ternary_piece);
+HWY_EXPORT(hardtanh_piece);
+HWY_EXPORT(approx_piece);
+HWY_EXPORT(magnitude_piece);
+
+constexpr std::int64_t kGrain = 16384;  // elements below which one thread does all
+constexpr float kNoThreshold = 0.0F;
+
+std::int64_t rows_grain(std::int64_t cols) {
+  return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, cols));
+}
+
+// body(begin, end, threshold, moves): rows whole where each column has a threshold, else runs.
+template <typename Body>
+void for_each_piece(const SignRows& rows, const Body& body) {
+  apply_highway_cap();
+  if (rows.threshold == nullptr) {
+    parallel_for(rows.rows * rows.cols, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+      body(begin, end, &kNoThreshold, false);
+    });
+    return;
+  }
+  parallel_for(rows.rows, rows_grain(rows.cols), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      body(row * rows.cols, (row + 1) * rows.cols, rows.threshold, true);
+    }
+  });
+}
+
+}  // namespace
+
+void sign_codes(const float* x, const SignRows& rows, std::int8_t* codes) noexcept {
+  for_each_piece(rows,
+                 [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
+                   HWY_DYNAMIC_DISPATCH(sign_piece)
+                   (x + begin, threshold, end - begin, moves, codes + begin);
+                 });
+}
+
+void ternary_codes(const float* x, const TernaryRows& rows, std::int8_t* codes) noexcept {
+  apply_highway_cap();
+  if (!rows.threshold_per_row) {
+    parallel_for(rows.rows * rows.cols, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+      HWY_DYNAMIC_DISPATCH(ternary_piece)
+      (x + begin, rows.threshold[0], end - begin, codes + begin);
+    });
+    return;
+  }
+  parallel_for(rows.rows, rows_grain(rows.cols), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t at = row * rows.cols;
+      HWY_DYNAMIC_DISPATCH(ternary_piece)(x + at, rows.threshold[row], rows.cols, codes + at);
+    }
+  });
+}
+
+void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, float* dx) noexcept {
+  apply_highway_cap();
+  parallel_for(count, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+    HWY_DYNAMIC_DISPATCH(hardtanh_piece)(x + begin, dy + begin, end - begin, dx + begin);
+  });
+}
+
+void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
+                          float* dx) noexcept {
+  for_each_piece(rows,
+                 [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
+                   HWY_DYNAMIC_DISPATCH(approx_piece)
+                   (x + begin, threshold, dy + begin, end - begin, moves, dx + begin);
+                 });
+}
+
+void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept {
+  column_sums<1>(rows.rows, rows.cols, {sums}, [&](std::int64_t i, std::int64_t c) {
+    const float threshold = rows.threshold == nullptr ? 0.0F : rows.threshold[c];
+    const float slope = 2.0F - 2.0F * std::fabs(x[i] - threshold);
+    return std::array<float, 1>{dy[i] * std::max(slope, 0.0F)};
+  });
+}
+
+void magnitude_sums(const float* x, const TernaryRows& rows, MagnitudeSum* out) noexcept {
+  apply_highway_cap();
+  parallel_for(rows.rows, rows_grain(rows.cols), [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const float threshold =
+          rows.threshold == nullptr ? -1.0F : rows.threshold[rows.threshold_per_row ? row : 0];
+      out[row] = HWY_DYNAMIC_DISPATCH(magnitude_piece)(x + row * rows.cols, threshold, rows.cols);
+    }
+  });
+}
+
+}  // namespace bitloom::kernels
+#endif

@@ -1,0 +1,167 @@
+#include "bitloom/kernels/few_levels.h"
+
+#include <gtest/gtest.h>
+#include <hwy/targets.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "bitloom/core/random.h"
+
+namespace bitloom::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+// Runs `body` once per Highway target that this machine supports and this file was built for.
+template <typename Body>
+int for_each_target(const Body& body) {
+  int count = 0;
+  std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
+  for (; targets != 0; targets &= targets - 1) {
+    const std::int64_t target = targets & -targets;
+    hwy::SetSupportedTargetsForTest(target);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    SCOPED_TRACE(hwy::TargetName(target));
+    body();
+    ++count;
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+  return count;
+}
+
+// Reals in (-2, 2) with zeros of both signs, edges of every mask and infinities among them.
+std::vector<float> values(std::int64_t count, std::uint64_t stream) {
+  const RandomStream random(7, stream);
+  std::vector<float> x(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = random.uniform(i) * 4.0F - 2.0F;
+  const float special[] = {0.0F, -0.0F, 1.0F, -1.0F, 0.5F, -0.5F, kInfinity, -kInfinity};
+  for (std::size_t i = 0; i < 8 && 3 * i < x.size(); ++i) x[3 * i] = special[i];
+  return x;
+}
+
+std::vector<float> finite(std::int64_t count, std::uint64_t stream) {
+  std::vector<float> x = values(count, stream);
+  for (float& value : x) value = std::isfinite(value) ? value : 0.25F;
+  return x;
+}
+
+struct Size {
+  std::int64_t rows;
+  std::int64_t cols;
+};
+const Size kSizes[] = {{1, 0},  {1, 1},  {5, 1},    {3, 15},  {2, 16},
+                       {7, 17}, {5, 63}, {300, 64}, {33, 65}, {1, 33001}};
+
+void expect_signs_match(const Size& size, bool has_threshold, std::size_t misalign) {
+  const auto count = static_cast<std::size_t>(size.rows * size.cols);
+  std::vector<float> x(misalign), dy(misalign);
+  const std::vector<float> reals = values(size.rows * size.cols, 1);
+  const std::vector<float> gradient = finite(size.rows * size.cols, 2);
+  x.insert(x.end(), reals.begin(), reals.end());
+  dy.insert(dy.end(), gradient.begin(), gradient.end());
+  std::vector<float> threshold = finite(size.cols + 1, 3);
+  for (float& value : threshold) value *= 0.25F;
+  const SignRows rows{size.rows, size.cols, has_threshold ? threshold.data() : nullptr};
+  const float* px = x.data() + misalign;
+  const float* pdy = dy.data() + misalign;
+
+  std::vector<std::int8_t> codes(count + misalign), codes_ref(count + misalign);
+  sign_codes(px, rows, codes.data() + misalign);
+  reference::sign_codes(px, rows, codes_ref.data() + misalign);
+  EXPECT_EQ(codes, codes_ref);
+
+  std::vector<float> dx(count), dx_ref(count);
+  hardtanh_gradient(px, pdy, size.rows * size.cols, dx.data());
+  reference::hardtanh_gradient(px, pdy, size.rows * size.cols, dx_ref.data());
+  EXPECT_EQ(dx, dx_ref);
+  approx_sign_gradient(px, rows, pdy, dx.data());
+  reference::approx_sign_gradient(px, rows, pdy, dx_ref.data());
+  EXPECT_EQ(dx, dx_ref);
+  approx_sign_gradient(px, rows, pdy, dy.data() + misalign);  // in place
+  EXPECT_EQ(std::memcmp(dy.data() + misalign, dx.data(), count * sizeof(float)), 0);
+
+  std::vector<float> sums(static_cast<std::size_t>(size.cols)), sums_ref(sums.size());
+  const std::vector<float> again = finite(size.rows * size.cols, 2);
+  approx_sign_sums(px, rows, again.data(), sums.data());
+  reference::approx_sign_sums(px, rows, again.data(), sums_ref.data());
+  // f32 sums of at most 256 terms below 4.
+  for (std::size_t c = 0; c < sums.size(); ++c) EXPECT_NEAR(sums[c], sums_ref[c], 2e-4) << c;
+}
+
+void expect_ternary_matches(const Size& size, bool per_row, std::size_t misalign) {
+  const auto count = static_cast<std::size_t>(size.rows * size.cols);
+  std::vector<float> x(misalign);
+  const std::vector<float> reals = finite(size.rows * size.cols, 4);
+  x.insert(x.end(), reals.begin(), reals.end());
+  std::vector<float> threshold(static_cast<std::size_t>(size.rows), 0.5F);
+  for (std::size_t row = 1; row < threshold.size(); ++row) {
+    threshold[row] = 0.01F * static_cast<float>(row % 100);
+  }
+  const TernaryRows rows{size.rows, size.cols, threshold.data(), per_row};
+  std::vector<std::int8_t> codes(count + misalign), codes_ref(count + misalign);
+  ternary_codes(x.data() + misalign, rows, codes.data() + misalign);
+  reference::ternary_codes(x.data() + misalign, rows, codes_ref.data() + misalign);
+  EXPECT_EQ(codes, codes_ref);
+
+  for (const bool all : {false, true}) {
+    const TernaryRows taken{size.rows, size.cols, all ? nullptr : threshold.data(), per_row};
+    std::vector<MagnitudeSum> sums(threshold.size()), sums_ref(threshold.size());
+    magnitude_sums(x.data() + misalign, taken, sums.data());
+    reference::magnitude_sums(x.data() + misalign, taken, sums_ref.data());
+    for (std::size_t row = 0; row < sums.size(); ++row) {
+      EXPECT_EQ(sums[row].count, sums_ref[row].count);
+      EXPECT_NEAR(sums[row].sum, sums_ref[row].sum, 1e-6 * sums_ref[row].sum + 1e-12);
+    }
+  }
+}
+
+TEST(FewLevelKernels, MatchTheirReferenceOnEveryTarget) {
+  std::size_t checked = 0;
+  const int targets = for_each_target([&] {
+    for (const Size& size : kSizes) {
+      SCOPED_TRACE(testing::Message() << size.rows << "x" << size.cols);
+      for (const bool flag : {false, true}) {
+        for (const std::size_t misalign : {0U, 1U}) {
+          expect_signs_match(size, flag, misalign);
+          expect_ternary_matches(size, flag, misalign);
+          ++checked;
+        }
+      }
+    }
+  });
+  EXPECT_GE(targets, 1);
+  EXPECT_EQ(checked, 4 * std::size(kSizes) * static_cast<std::size_t>(targets));
+}
+
+// sign(0) = +1 for both zeros; a NaN is no sign at all and gives -1.
+TEST(SignCodes, OfZerosAndOfNaN) {
+  const std::vector<float> x = {0.0F, -0.0F, 1e-45F, -1e-45F, std::nanf("")};
+  std::vector<std::int8_t> codes(5);
+  sign_codes(x.data(), {1, 5, nullptr}, codes.data());
+  EXPECT_EQ(codes, (std::vector<std::int8_t>{1, 1, 1, -1, -1}));
+}
+
+TEST(TernaryCodes, LeaveTheThresholdItselfAtZero) {
+  const std::vector<float> x = {-0.6F, -0.5F, 0.0F, 0.5F, 0.6F};
+  const float threshold = 0.5F;
+  std::vector<std::int8_t> codes(5);
+  ternary_codes(x.data(), {1, 5, &threshold, false}, codes.data());
+  EXPECT_EQ(codes, (std::vector<std::int8_t>{-1, 0, 0, 0, 1}));
+}
+
+TEST(SignGradients, AtInsideEdgeAndOutsidePoints) {
+  const std::vector<float> x = {-1.5F, -1.0F, -0.25F, 0.0F, 0.75F, 1.0F, 1.25F};
+  const std::vector<float> dy(7, 8.0F);
+  std::vector<float> dx(7);
+  hardtanh_gradient(x.data(), dy.data(), 7, dx.data());
+  EXPECT_EQ(dx, (std::vector<float>{0, 8, 8, 8, 8, 8, 0}));
+  approx_sign_gradient(x.data(), {1, 7, nullptr}, dy.data(), dx.data());
+  EXPECT_EQ(dx, (std::vector<float>{0, 0, 12, 16, 4, 0, 0}));
+}
+
+}  // namespace
+}  // namespace bitloom::kernels
