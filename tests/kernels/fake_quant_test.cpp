@@ -1,7 +1,6 @@
 #include "bitloom/kernels/fake_quant.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
@@ -10,6 +9,7 @@
 
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/random.h"
+#include "support/highway_targets.h"
 
 namespace bitloom::kernels {
 namespace {
@@ -54,24 +54,6 @@ std::vector<float> values(std::int64_t count, float scale, std::uint64_t stream)
   const float special[] = {0.0F, -0.0F, kInfinity, -kInfinity};
   for (std::size_t i = 0; i < 4 && 8 + i < x.size(); ++i) x[8 + i] = special[i];
   return x;
-}
-
-// Runs `body` once per Highway target that this machine supports and this file was built for.
-template <typename Body>
-int for_each_target(const Body& body) {
-  int count = 0;
-  std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
-  for (; targets != 0; targets &= targets - 1) {
-    const std::int64_t target = targets & -targets;
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    SCOPED_TRACE(hwy::TargetName(target));
-    body();
-    ++count;
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  return count;
 }
 
 void expect_matches_reference(const Case& c, std::size_t misalign) {
@@ -148,7 +130,7 @@ void expect_matches_reference(const Case& c, std::size_t misalign) {
 
 TEST(FakeQuantKernels, MatchTheirReferenceOnEveryTarget) {
   std::size_t checked = 0;
-  const int targets = for_each_target([&] {
+  const int targets = for_each_highway_target([&] {
     for (const Case& c : cases()) {
       SCOPED_TRACE(testing::Message() << c.rows << "x" << c.cols << " bits " << c.format.bits);
       expect_matches_reference(c, 0);
@@ -162,7 +144,7 @@ TEST(FakeQuantKernels, MatchTheirReferenceOnEveryTarget) {
 
 TEST(FakeQuantKernels, MinMaxOfRowsMatchesItsReference) {
   std::size_t checked = 0;
-  for_each_target([&] {
+  for_each_highway_target([&] {
     for (const std::int64_t rows : {1, 2, 7}) {
       for (const std::int64_t cols : {1, 63, 64, 65, 20001}) {
         std::vector<float> x = values(rows * cols, 0.01F, 5);

@@ -1,0 +1,61 @@
+// How the Highway kernels over rows of channels walk: tiles of rows, and in each tile blocks of as
+// many channels as a vector has lanes. Included once per target.
+#if defined(BITLOOM_CHANNEL_BLOCKS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITLOOM_CHANNEL_BLOCKS_INL_H
+#undef BITLOOM_CHANNEL_BLOCKS_INL_H
+#else
+#define BITLOOM_CHANNEL_BLOCKS_INL_H
+#endif
+
+#include <hwy/highway.h>
+
+#include <algorithm>
+#include <cstdint>
+
+HWY_BEFORE_NAMESPACE();
+namespace bitloom::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using Widest = hn::ScalableTag<float>;
+using Fours = hn::CappedTag<float, 4>;
+using Ones = hn::CappedTag<float, 1>;
+
+// Rows whose sums stay in f32. A vector's constants and sums lie in registers for as long.
+inline constexpr std::int64_t kTileRows = 128;
+
+// body(tag, channel) for blocks that cover all channels: whole vectors, fours, single ones.
+template <class Body>
+HWY_INLINE void for_each_block(std::int64_t channels, Body& body) {
+  std::int64_t channel = 0;
+  const auto cover = [&](auto tag) HWY_ATTR {
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(tag));
+    for (; channel + lanes <= channels; channel += lanes) body(tag, channel);
+  };
+  cover(Widest());
+  cover(Fours());
+  cover(Ones());
+}
+
+// body(first row, last row) for tiles that cover all rows. The last row first meets in the cache
+// what a pass from the first row on has just written there.
+template <class Body>
+HWY_INLINE void for_each_tile(std::int64_t rows, bool last_first, Body& body) {
+  const std::int64_t tiles = (rows + kTileRows - 1) / kTileRows;
+  for (std::int64_t k = 0; k < tiles; ++k) {
+    const std::int64_t tile = last_first ? tiles - 1 - k : k;
+    body(tile * kTileRows, std::min(rows, (tile + 1) * kTileRows));
+  }
+}
+
+// sums[lane] += v[lane].
+template <class D, class V>
+HWY_INLINE void add_lanes(D d, V v, double* sums) {
+  HWY_ALIGN float lanes[hn::MaxLanes(d)];
+  hn::Store(v, d, lanes);
+  for (std::size_t k = 0; k < hn::Lanes(d); ++k) sums[k] += static_cast<double>(lanes[k]);
+}
+
+}  // namespace bitloom::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif

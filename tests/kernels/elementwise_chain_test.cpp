@@ -1,0 +1,355 @@
+// What stands between two products, against its plain reference on every CPU target, and against
+// the separate passes that it replaces.
+#include "bitloom/kernels/elementwise_chain.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "bitloom/core/parallel.h"
+#include "bitloom/core/random.h"
+#include "bitloom/kernels/f32_elementwise.h"
+#include "support/highway_targets.h"
+
+namespace bitloom::kernels {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr integer::AffineFormat kPlainU8{8, false, 0, {0, 255}};
+constexpr integer::AffineFormat kU8Zero{8, false, 100, {0, 255}};
+constexpr integer::AffineFormat kS4{4, true, 0, {-8, 7}};
+
+enum class Shortcut : std::uint8_t { kNone, kReals, kU8, kS8 };
+
+struct Case {
+  bool normalizes;
+  Shortcut shortcut;
+  bool clips;
+  integer::Clip clip;
+  bool quantizes;
+  integer::AffineFormat format;
+};
+
+// Every step present and absent, every kind of shortcut, clip and grid at least twice.
+const std::vector<Case>& cases() {
+  static const std::vector<Case> all = {
+      {true, Shortcut::kNone, true, integer::kRelu, true, kPlainU8},
+      {true, Shortcut::kU8, true, integer::kRelu, true, kPlainU8},
+      {true, Shortcut::kS8, true, integer::kRelu6, true, kS4},
+      {true, Shortcut::kNone, false, {}, true, kS4},
+      {true, Shortcut::kReals, true, integer::kRelu, false, {}},
+      {true, Shortcut::kU8, true, integer::kRelu, false, {}},
+      {true, Shortcut::kNone, false, {}, false, {}},
+      {true, Shortcut::kReals, false, {}, true, kU8Zero},
+      {false, Shortcut::kNone, true, integer::kRelu, true, kPlainU8},
+      {false, Shortcut::kS8, true, {-1.0F, 1.5F}, true, kU8Zero},
+      {false, Shortcut::kReals, true, integer::kRelu6, false, {}},
+  };
+  return all;
+}
+
+std::vector<float> normals(std::int64_t count, float deviation, std::uint64_t stream) {
+  const RandomStream random(3, stream);
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = deviation * random.normal(i);
+  return values;
+}
+
+// Tensors of one case; the chain points into them.
+struct ChainSetup {
+  ChainSetup(const Case& which, std::int64_t rows, std::int64_t channels, int pieces)
+      : source(normals(rows * channels, 2.0F, 1)),
+        dy(normals(rows * channels, 0.01F, 2)),
+        reals(normals(rows * channels, 1.0F, 3)),
+        codes(source.size()),
+        mean(normals(channels, 1.0F, 4)),
+        slope(normals(channels, 1.0F, 5)),
+        shift(normals(channels, 0.5F, 6)),
+        decay(normals(channels, 0.1F, 7)),
+        offset(normals(channels, 0.01F, 8)) {
+    for (std::size_t i = 0; i < codes.size(); ++i) {
+      codes[i] = static_cast<std::uint8_t>(i * 37 % 256);
+      // Values that meet ties and both edges of grid and clip.
+      if (i % 7 == 0) source[i] = 0.0125F * (std::floor(80.0F * source[i]) + 0.5F);
+    }
+    const float special[] = {0.0F, -0.0F, kInfinity, -kInfinity, std::nanf("")};
+    for (std::size_t i = 0; which.quantizes && which.clips && i < 5 && 9 + i < codes.size(); ++i) {
+      source[9 + i] = special[i];
+    }
+    chain = {.size = {.rows = rows, .channels = channels, .pieces = pieces},
+             .source = source.data(),
+             .shortcut_scale = 0.02F,
+             .shortcut_zero_point = which.shortcut == Shortcut::kU8 ? 90 : -3,
+             .clips = which.clips,
+             .clip = which.clip,
+             .quantizes = which.quantizes,
+             .scale = 0.0125F,
+             .format = which.format};
+    if (which.normalizes) {
+      chain.mean = mean.data();
+      chain.slope = slope.data();
+      chain.shift = shift.data();
+    }
+    if (which.shortcut == Shortcut::kReals) {
+      chain.shortcut = reals.data();
+    } else if (which.shortcut != Shortcut::kNone) {
+      chain.shortcut = codes.data();
+      chain.shortcut_dtype = which.shortcut == Shortcut::kU8 ? DType::kU8 : DType::kS8;
+    }
+  }
+  std::vector<float> source, dy, reals;
+  std::vector<std::uint8_t> codes;
+  std::vector<float> mean, slope, shift, decay, offset;
+  ElementwiseChain chain;
+};
+
+// Bytes of both equal, NaN too.
+void expect_same(const std::vector<float>& a, const std::vector<float>& b, const char* what) {
+  ASSERT_EQ(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    ASSERT_TRUE(a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i])))
+        << what << "[" << i << "]: " << a[i] << " and " << b[i];
+  }
+}
+
+void expect_near(const GradientSums& a, const GradientSums& b, double tolerance) {
+  EXPECT_NEAR(a.inside, b.inside, tolerance);
+  EXPECT_NEAR(a.below, b.below, tolerance);
+  EXPECT_NEAR(a.above, b.above, tolerance);
+}
+
+void expect_forward_matches(const ChainSetup& setup) {
+  const ElementwiseChain& chain = setup.chain;
+  const std::size_t bytes = setup.source.size() * (chain.quantizes ? 1 : sizeof(float));
+  std::vector<std::uint8_t> found(bytes + 1, 77), expected(bytes + 1, 77);
+  chain_forward(chain, found.data());
+  reference::chain_forward(chain, expected.data());
+  EXPECT_EQ(found, expected);
+  const MinMax range = chain_range(chain, nullptr);
+  const MinMax wanted = reference::chain_range(chain, nullptr);
+  EXPECT_EQ(std::isnan(range.min), std::isnan(wanted.min));
+  if (!std::isnan(wanted.min)) {
+    EXPECT_EQ(range.min, wanted.min);
+    EXPECT_EQ(range.max, wanted.max);
+  }
+}
+
+void expect_backward_matches(ChainSetup& setup) {
+  ElementwiseChain chain = setup.chain;
+  const std::size_t count = setup.source.size();
+  std::vector<float> output(count);
+  if (!chain.quantizes && chain.clips && chain.shortcut_dtype == DType::kF32) {
+    reference::chain_forward(chain, output.data());
+    chain.output = output.data();
+  }
+  // The sums of a channel would not be numbers where an element is not.
+  for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
+  double magnitude = 0.0;
+  for (const float value : setup.dy) magnitude += 8.0 * std::abs(static_cast<double>(value));
+  const double tolerance = 1e-6 * magnitude;
+  GradientSums grid, grid_ref;
+  ChainGradients gradients;
+  if (chain.mean != nullptr) {
+    const auto channels = static_cast<std::size_t>(chain.size.channels);
+    std::vector<double> shift(channels), slope(channels), shift_ref(channels), slope_ref(channels);
+    std::vector<double> scratch(channel_scratch_bytes(chain.size) / sizeof(double));
+    chain_gradient_sums(chain, setup.dy.data(),
+                        {shift.data(), slope.data(), chain.quantizes ? &grid : nullptr},
+                        reinterpret_cast<std::byte*>(scratch.data()));
+    reference::chain_gradient_sums(
+        chain, setup.dy.data(),
+        {shift_ref.data(), slope_ref.data(), chain.quantizes ? &grid_ref : nullptr}, nullptr);
+    for (std::size_t c = 0; c < channels; ++c) {
+      EXPECT_NEAR(shift[c], shift_ref[c], tolerance);
+      EXPECT_NEAR(slope[c], slope_ref[c], tolerance);
+    }
+    gradients = {.decay = setup.decay.data(), .offset = setup.offset.data()};
+  } else if (chain.quantizes) {
+    gradients.grid = &grid;
+  }
+  std::vector<float> source(count), shortcut(count), source_ref(count), shortcut_ref(count);
+  gradients.source = source_ref.data();
+  gradients.shortcut = shortcut_ref.data();
+  if (gradients.grid != nullptr) gradients.grid = &grid_ref;
+  reference::chain_backward(chain, setup.dy.data(), gradients);
+  source = setup.dy;  // in place
+  gradients.source = source.data();
+  gradients.shortcut = shortcut.data();
+  if (gradients.grid != nullptr) gradients.grid = &grid;
+  chain_backward(chain, source.data(), gradients);
+  expect_same(source, source_ref, "dsource");
+  expect_same(shortcut, shortcut_ref, "dshortcut");
+  expect_near(grid, grid_ref, tolerance);
+}
+
+TEST(ElementwiseChain, MatchesItsReferenceOnEveryTarget) {
+  int checked = 0;
+  const int targets = for_each_highway_target([&] {
+    for (const std::int64_t channels : {1, 3, 16, 24, 63, 64, 65}) {
+      for (const std::int64_t rows : {1, 200}) {
+        for (std::size_t k = 0; k < cases().size(); ++k) {
+          SCOPED_TRACE(testing::Message() << "case " << k << ", " << rows << "x" << channels);
+          ChainSetup setup(cases()[k], rows, channels, rows > 1 ? 3 : 1);
+          expect_forward_matches(setup);
+          expect_backward_matches(setup);
+          ++checked;
+        }
+      }
+    }
+  });
+  EXPECT_EQ(checked, targets * 7 * 2 * static_cast<int>(cases().size()));
+}
+
+// The passes that the chain replaces, one after another: each rounds where the chain rounds.
+TEST(ElementwiseChain, GivesTheBitsOfSeparatePasses) {
+  ChainSetup setup(cases()[1], 500, 16, 2);
+  for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
+  const ElementwiseChain& chain = setup.chain;
+  const std::int64_t count = 500 * 16;
+  std::vector<float> x(setup.source.size());
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    const float scaled = (setup.source[i] - setup.mean[i % 16]) * setup.slope[i % 16];
+    x[i] = scaled + setup.shift[i % 16];
+  }
+  const RowsFormat shortcut{1, count, &chain.shortcut_scale, false, {8, false, 90, {0, 255}}};
+  const RowsFormat grid{1, count, &chain.scale, false, chain.format};
+  const TensorView view(DType::kF32, Shape{count}, x.data());
+  add_dequantized(x.data(), chain.shortcut, shortcut, x.data());
+  relu(view, view);
+  std::vector<std::uint8_t> codes(x.size()), expected(x.size());
+  quantize(x.data(), grid, expected.data());
+  chain_forward(chain, codes.data());
+  EXPECT_EQ(codes, expected);
+
+  std::vector<float> dx(x.size()), found(x.size());
+  GradientSums sums, sums_found;
+  fake_quantize_backward(x.data(), setup.dy.data(), grid, dx.data(), &sums);
+  const TensorView gradient(DType::kF32, Shape{count}, dx.data());
+  relu_gradient(view, gradient, gradient);
+  std::vector<double> shift(16), slope(16);
+  std::vector<double> scratch(channel_scratch_bytes(chain.size) / sizeof(double));
+  chain_gradient_sums(chain, setup.dy.data(), {shift.data(), slope.data(), &sums_found},
+                      reinterpret_cast<std::byte*>(scratch.data()));
+  chain_backward(
+      chain, setup.dy.data(),
+      {.decay = setup.decay.data(), .offset = setup.offset.data(), .shortcut = found.data()});
+  EXPECT_EQ(found, dx);
+  expect_near(sums_found, sums, 1e-5);
+}
+
+TEST(ElementwiseChain, RangeFollowsFromTheRangesOfItsChannels) {
+  for (const bool clips : {false, true}) {
+    ChainSetup setup({true, Shortcut::kNone, clips, integer::kRelu6, true, kPlainU8}, 400, 19, 2);
+    for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
+    std::vector<float> mean(19), variance(19);
+    std::vector<MinMax> ranges(19);
+    reference::channel_statistics(setup.source.data(), setup.chain.size, mean.data(),
+                                  variance.data(), ranges.data(), nullptr);
+    const MinMax wanted = reference::chain_range(setup.chain, nullptr);
+    setup.chain.source = nullptr;  // not read
+    const MinMax found = chain_range(setup.chain, ranges.data());
+    EXPECT_EQ(found.min, wanted.min);
+    EXPECT_EQ(found.max, wanted.max);
+    EXPECT_LT(found.min, found.max);
+  }
+}
+
+TEST(ElementwiseChain, RangeTellsOfWhatIsNotFinite) {
+  for (const float bad : {kInfinity, std::nanf("")}) {
+    ChainSetup setup(cases()[7], 400, 19, 2);
+    setup.source[5000] = bad;
+    EXPECT_TRUE(std::isnan(chain_range(setup.chain, nullptr).min)) << bad;
+    EXPECT_TRUE(std::isnan(chain_range(setup.chain, nullptr).max)) << bad;
+    std::vector<MinMax> ranges(19, {bad, bad});
+    setup.chain.shortcut = nullptr;
+    EXPECT_TRUE(std::isnan(chain_range(setup.chain, ranges.data()).min)) << bad;
+  }
+}
+
+struct StatisticsCase {
+  std::int64_t rows;
+  std::int64_t channels;
+  float mean;
+  float deviation;
+};
+
+TEST(ChannelStatistics, MatchTheirReferenceOnEveryTarget) {
+  // A mean of ten thousand deviations, where sums of squares cancel to nothing in f32.
+  const StatisticsCase shapes[] = {{1, 3, 1.0F, 2.0F},      {129, 1, -3.0F, 0.1F},
+                                   {700, 16, 0.0F, 1.0F},   {700, 24, 1e4F, 1.0F},
+                                   {1000, 65, 5.0F, 1e-3F}, {257, 63, 1e-3F, 1e3F}};
+  int checked = 0;
+  for_each_highway_target([&] {
+    for (const StatisticsCase& shape : shapes) {
+      for (const int pieces : {1, 3}) {
+        if (pieces > shape.rows) continue;
+        SCOPED_TRACE(testing::Message() << shape.rows << "x" << shape.channels << "/" << pieces);
+        std::vector<float> x = normals(shape.rows * shape.channels, shape.deviation, 9);
+        for (float& value : x) value += shape.mean;
+        x[0] = shape.mean + 50.0F * shape.deviation;  // far from what the others sum up to
+        const ChannelRows size{shape.rows, shape.channels, pieces};
+        const auto channels = static_cast<std::size_t>(shape.channels);
+        std::vector<float> mean(channels), variance(channels), mean_ref(channels),
+            variance_ref(channels);
+        std::vector<MinMax> ranges(channels), ranges_ref(channels);
+        std::vector<double> scratch(channel_scratch_bytes(size) / sizeof(double));
+        channel_statistics(x.data(), size, mean.data(), variance.data(), ranges.data(),
+                           reinterpret_cast<std::byte*>(scratch.data()));
+        reference::channel_statistics(x.data(), size, mean_ref.data(), variance_ref.data(),
+                                      ranges_ref.data(), nullptr);
+        for (std::size_t c = 0; c < channels; ++c) {
+          EXPECT_NEAR(mean[c], mean_ref[c],
+                      1e-6F * shape.deviation + 1e-7F * std::abs(mean_ref[c]));
+          EXPECT_NEAR(variance[c], variance_ref[c], 2e-6F * variance_ref[c]) << c;
+          EXPECT_EQ(ranges[c].min, ranges_ref[c].min);
+          EXPECT_EQ(ranges[c].max, ranges_ref[c].max);
+          ++checked;
+        }
+      }
+    }
+  });
+  EXPECT_GT(checked, 300);
+}
+
+TEST(ChannelStatistics, ShowValuesThatAreNotFinite) {
+  for (const float bad : {kInfinity, std::nanf("")}) {
+    std::vector<float> x = normals(300 * 5, 1.0F, 9);
+    x[200 * 5 + 2] = bad;
+    const ChannelRows size{300, 5, 2};
+    std::vector<float> mean(5), variance(5);
+    std::vector<double> scratch(channel_scratch_bytes(size) / sizeof(double));
+    channel_statistics(x.data(), size, mean.data(), variance.data(), nullptr,
+                       reinterpret_cast<std::byte*>(scratch.data()));
+    EXPECT_TRUE(std::isnan(variance[2])) << bad;
+    EXPECT_TRUE(std::isfinite(mean[1]) && std::isfinite(variance[1]));
+  }
+}
+
+TEST(ElementwiseChain, SumsAreTheSameInEveryRunAndWhateverTheThreads) {
+  ChainSetup setup(cases()[1], 9000, 24, 4);
+  const std::size_t bytes = channel_scratch_bytes(setup.chain.size);
+  std::vector<double> first(48), again(48), scratch(bytes / sizeof(double));
+  const auto run = [&](std::vector<double>& sums) {
+    GradientSums grid;
+    chain_gradient_sums(setup.chain, setup.dy.data(), {sums.data(), sums.data() + 24, &grid},
+                        reinterpret_cast<std::byte*>(scratch.data()));
+    return grid.inside;
+  };
+  for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
+  const int before = threads();
+  set_threads(1);
+  const double inside = run(first);
+  EXPECT_NE(inside, 0.0);
+  for (const int count : {2, 2}) {
+    set_threads(count);
+    EXPECT_EQ(run(again), inside);
+    EXPECT_EQ(std::memcmp(first.data(), again.data(), 48 * sizeof(double)), 0);
+  }
+  set_threads(before);
+}
+
+}  // namespace
+}  // namespace bitloom::kernels
