@@ -5,6 +5,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/kernels/f32_elementwise.h"
 
 namespace bitloom::quant {
 namespace {
@@ -62,6 +63,15 @@ void DorefaWeights::transform_backward(ConstTensorView /*x*/, TensorView dx) {
   parallel_for(dx.elements(), kGrain, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t i = begin; i < end; ++i) out[i] *= 1.0F - t[i] * t[i];
   });
+}
+
+DorefaBinaryWeights::DorefaBinaryWeights(const QuantizerContext& context)
+    : LevelQuantizer(context, true, integer::Grid::kBinary, false) {}
+
+void DorefaBinaryWeights::settle(ConstTensorView x) { follow_mean_magnitude(x); }
+
+void DorefaBinaryWeights::backward(ConstTensorView /*x*/, ConstTensorView dy, TensorView dx) {
+  if (!dx.empty()) kernels::copy_f32(dy, dx);
 }
 
 DorefaActivations::DorefaActivations(const QuantizerContext& context) : Quantizer(context, false) {}

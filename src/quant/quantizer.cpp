@@ -4,11 +4,18 @@
 #include <array>
 
 #include "bitloom/core/error.h"
+#include "bitloom/quant/bi_real.h"
+#include "bitloom/quant/binary_connect.h"
+#include "bitloom/quant/bnn.h"
 #include "bitloom/quant/dorefa.h"
 #include "bitloom/quant/ema.h"
 #include "bitloom/quant/lsq.h"
 #include "bitloom/quant/observer.h"
 #include "bitloom/quant/pact.h"
+#include "bitloom/quant/reactnet.h"
+#include "bitloom/quant/ttq.h"
+#include "bitloom/quant/twn.h"
+#include "bitloom/quant/xnor_net.h"
 
 namespace bitloom::quant {
 namespace {
@@ -18,13 +25,24 @@ using layers::Node;
 using layers::ParameterStore;
 using layers::Role;
 
-constexpr std::array<std::pair<std::string_view, QuantizerKind>, 6> kWords{
+constexpr std::array<std::pair<std::string_view, QuantizerKind>, 17> kWords{
     {{"static", QuantizerKind::kStatic},
      {"ema", QuantizerKind::kEma},
      {"lsq", QuantizerKind::kLsq},
      {"lsq+", QuantizerKind::kLsqPlus},
      {"pact", QuantizerKind::kPact},
-     {"dorefa", QuantizerKind::kDorefa}}};
+     {"dorefa", QuantizerKind::kDorefa},
+     {"binary-connect", QuantizerKind::kBinaryConnect},
+     {"binary-connect-stochastic", QuantizerKind::kBinaryConnectStochastic},
+     {"bnn", QuantizerKind::kBnn},
+     {"bnn-stochastic", QuantizerKind::kBnnStochastic},
+     {"bwn", QuantizerKind::kBwn},
+     {"xnor", QuantizerKind::kXnor},
+     {"bi-real", QuantizerKind::kBiReal},
+     {"rsign", QuantizerKind::kRsign},
+     {"twn", QuantizerKind::kTwn},
+     {"twn-exact", QuantizerKind::kTwnExact},
+     {"ttq", QuantizerKind::kTtq}}};
 
 // "static", and everything that is frozen: the scale stays.
 class StaticQuantizer final : public Quantizer {
@@ -43,6 +61,59 @@ ConstTensorView weight_behind(const Node& node, const ParameterStore& store) {
 std::unique_ptr<Quantizer> quantizer_of(const Node& node, ParameterStore& store) {
   const ConstTensorView weight = weight_behind(node, store);
   return make_quantizer({node, weight.empty() ? Shape{1, 1} : weight.shape(), store});
+}
+
+// grid= of a node. @throws ConfigError naming the node unless bits and range are the grid's.
+integer::AffineFormat level_format_of(const Node& node, const std::string& grid) {
+  const bool known = grid == "binary" || grid == "ternary";
+  const integer::AffineFormat format =
+      grid == "binary" ? integer::kBinaryFormat : integer::kTernaryFormat;
+  if (!known || node.integer("bits", 0) != format.bits || node.integer("qmin", 0) != -1 ||
+      node.integer("qmax", 0) != 1 || node.word("dtype", "") != "s8" ||
+      node.integer("zero_point", 0) != 0) {
+    throw ConfigError(ErrorText{
+        node.name,
+        "grid=binary, bits=1 or grid=ternary, bits=2; dtype=s8, qmin=-1, "
+        "qmax=1, no zero_point",
+        cat("grid=", grid, ", bits=", node.word("bits", "-"), ", dtype=", node.word("dtype", "-"),
+            ", qmin=", node.word("qmin", "-"), ", qmax=", node.word("qmax", "-")),
+        ""});
+  }
+  return format;
+}
+
+// The quantizer of a binary or ternary grid, or nullptr where `kind` has none.
+std::unique_ptr<Quantizer> make_level_quantizer(QuantizerKind kind,
+                                                const QuantizerContext& context) {
+  const bool is_weight = quantizes_weight(context.node);
+  switch (kind) {
+    case QuantizerKind::kBinaryConnect:
+    case QuantizerKind::kBinaryConnectStochastic:
+      return std::make_unique<BinaryConnectWeights>(
+          context, kind == QuantizerKind::kBinaryConnectStochastic);
+    case QuantizerKind::kBnn:
+      if (is_weight) return std::make_unique<BnnWeights>(context);
+      return std::make_unique<BnnActivations>(context, false);
+    case QuantizerKind::kBnnStochastic:
+      return std::make_unique<BnnActivations>(context, true);
+    case QuantizerKind::kBwn:
+    case QuantizerKind::kXnor:
+      return std::make_unique<BwnWeights>(context, kind == QuantizerKind::kXnor);
+    case QuantizerKind::kBiReal:
+      if (is_weight) return std::make_unique<BiRealWeights>(context);
+      return std::make_unique<BiRealActivations>(context);
+    case QuantizerKind::kRsign:
+      return std::make_unique<RsignActivations>(context);
+    case QuantizerKind::kTwn:
+    case QuantizerKind::kTwnExact:
+      return std::make_unique<TwnWeights>(context, kind == QuantizerKind::kTwnExact);
+    case QuantizerKind::kTtq:
+      return std::make_unique<TtqWeights>(context);
+    case QuantizerKind::kDorefa:
+      return std::make_unique<DorefaBinaryWeights>(context);
+    default:
+      return nullptr;
+  }
 }
 
 // Runs use(quantizer, weight) for every node with a grid of its own and takes the zero point over
@@ -85,6 +156,8 @@ bool quantizes_weight(const Node& node) {
 std::string scale_name(const Node& node) { return cat(node.word("share", node.name), ".scale"); }
 
 integer::AffineFormat format_of(const Node& node) {
+  const std::string grid = node.word("grid", "affine");
+  if (grid != "affine") return level_format_of(node, grid);
   integer::AffineFormat format;
   format.bits = static_cast<int>(node.integer("bits", 8));
   format.is_signed = dtype_from_word(node.word("dtype", "u8")) == DType::kS8;
@@ -135,11 +208,16 @@ bool Quantizer::learns() const { return false; }
 void Quantizer::learn(std::span<const kernels::GradientSums> /*sums*/) {}
 
 void Quantizer::forget() {
-  if (scale_->role == Role::kQuantizerState) return;
-  const Tensor value = scale_->value.clone();
-  store_.erase(cat(name_, ".scale"));
-  scale_ = &store_.declare(cat(name_, ".scale"), value.shape(), Role::kQuantizerState, {});
-  copy(value, scale_->value);
+  if (scale_->role != Role::kQuantizerState) scale_ = &keep_still(".scale");
+}
+
+layers::Parameter& Quantizer::keep_still(std::string_view word) {
+  const std::string name = cat(name_, word);
+  const Tensor value = store_.at(name).value.clone();
+  store_.erase(name);
+  layers::Parameter& still = store_.declare(name, value.shape(), Role::kQuantizerState, {});
+  copy(value, still.value);
+  return still;
 }
 
 float Quantizer::usable(float wanted) const {
@@ -152,6 +230,13 @@ std::unique_ptr<Quantizer> make_quantizer(const QuantizerContext& context) {
   const QuantizerKind kind = quantizer_from_word(context.node.word("quantizer", "static"));
   const bool frozen = is_frozen(context.node);
   const bool is_weight = quantizes_weight(context.node);
+  if (format_of(context.node).grid != integer::Grid::kAffine) {
+    if (std::unique_ptr<Quantizer> made = make_level_quantizer(kind, context)) return made;
+    throw ConfigError(ErrorText{context.node.name, "a quantizer of one or two bits",
+                                cat("quantizer=", context.node.word("quantizer", "static"),
+                                    " with grid=", context.node.word("grid", "")),
+                                ""});
+  }
   if (kind == QuantizerKind::kDorefa && is_weight) {
     return std::make_unique<DorefaWeights>(context, !frozen);
   }
@@ -167,9 +252,13 @@ std::unique_ptr<Quantizer> make_quantizer(const QuantizerContext& context) {
     case QuantizerKind::kDorefa:
       return std::make_unique<DorefaActivations>(context);
     case QuantizerKind::kStatic:
+      return std::make_unique<StaticQuantizer>(context);
+    default:
       break;
   }
-  return std::make_unique<StaticQuantizer>(context);
+  throw ConfigError(ErrorText{context.node.name, "grid=binary or grid=ternary",
+                              cat("quantizer=", context.node.word("quantizer", ""), " without it"),
+                              ""});
 }
 
 void start_quantizers(Graph& graph, ParameterStore& store) {
@@ -194,6 +283,11 @@ void freeze_ranges(Graph& graph, ParameterStore& store) {
 
 Tensor weight_codes(const Node& node, const ParameterStore& store) {
   const Tensor& weight = store.at(node.inputs[0]).value;
+  if (format_of(node).grid != integer::Grid::kAffine) {
+    Tensor codes(DType::kS8, weight.shape());
+    write_level_codes(node, store, weight, codes.data<std::int8_t>());
+    return codes;
+  }
   const Tensor& scale = store.at(scale_name(node)).value;
   const bool squashed =
       quantizer_from_word(node.word("quantizer", "static")) == QuantizerKind::kDorefa;

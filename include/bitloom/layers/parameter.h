@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <string_view>
@@ -31,6 +32,10 @@ struct Parameter {
   Tensor value;     ///< f32 (counters too)
   Tensor gradient;  ///< same shape; empty unless trainable
   Role role = Role::kWeight;
+  /// What a layer asks of the optimizer; not stored, a graph's layers say it when they are made.
+  float bound = std::numeric_limits<float>::infinity();  ///< values stay in [-bound, bound]
+  double lr_ratio = 1.0;  ///< learning rate / that of the others, for rules that adapt the step's
+                          ///< size (adam); others take its square
 };
 
 /// How `declare` fills a new parameter.

@@ -2,7 +2,7 @@
 // Goes to: fake_quant_layer.h through make_quantizer, deploy through weight_codes.
 #pragma once
 
-#include "bitloom/quant/quantizer.h"
+#include "bitloom/quant/levels.h"
 
 namespace bitloom::quant {
 
@@ -33,6 +33,22 @@ class DorefaWeights final : public Quantizer {
  private:
   bool moves_;
   Tensor tanh_;
+};
+
+/// "dorefa" on weights of one bit (grid=binary).
+///
+/// Forward, over the tensor (weight=1): y = E|w| * (+1 where w >= 0, else -1)
+/// Backward: dw = dy; E|w| counts as a constant. frozen=1: E|w| stays.
+///
+/// Codes: binary. Parameters: E|w| "<node>.scale" [1] (axis=0: [O], per output channel), unit of w.
+/// Source: Zhou et al., arXiv:1606.06160, equation 8.
+/// Golden: tests/golden/binary.h5, made by tools/golden/binary.py.
+class DorefaBinaryWeights final : public LevelQuantizer {
+ public:
+  explicit DorefaBinaryWeights(const QuantizerContext& context);
+
+  void settle(ConstTensorView x) override;
+  void backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
 };
 
 /// "dorefa" on activations: a grid over [0, 1] that never moves, s = 1 / (qmax - z); signed tensors

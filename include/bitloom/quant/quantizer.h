@@ -1,7 +1,7 @@
 // The rule behind a fake_quant node: how its scale and zero point follow from data, from the
 // weights, or from gradients.
 // Comes from: a node's attributes. Goes to: fake_quant_layer.h (forward, backward), deploy (codes
-// of weights). One page each: ema.h, lsq.h, pact.h, dorefa.h.
+// of weights). One page each: ema.h, lsq.h, pact.h, dorefa.h; one and two bits: levels.h.
 #pragma once
 
 #include <memory>
@@ -16,13 +16,35 @@
 
 namespace bitloom::quant {
 
-/// Words in graphs: "static", "ema", "lsq", "lsq+", "pact", "dorefa".
-enum class QuantizerKind : std::uint8_t { kStatic, kEma, kLsq, kLsqPlus, kPact, kDorefa };
+/// Words in graphs: "static", "ema", "lsq", "lsq+", "pact", "dorefa"; on grids of one and two bits
+/// "binary-connect", "binary-connect-stochastic", "bnn", "bnn-stochastic", "bwn", "xnor",
+/// "bi-real", "rsign", "twn", "twn-exact", "ttq", and "dorefa" on a binary weight.
+enum class QuantizerKind : std::uint8_t {
+  kStatic,
+  kEma,
+  kLsq,
+  kLsqPlus,
+  kPact,
+  kDorefa,
+  kBinaryConnect,
+  kBinaryConnectStochastic,
+  kBnn,
+  kBnnStochastic,
+  kBwn,
+  kXnor,
+  kBiReal,
+  kRsign,
+  kTwn,
+  kTwnExact,
+  kTtq
+};
 QuantizerKind quantizer_from_word(std::string_view word);  ///< @throws ConfigError
 
 /// Scales that follow the largest weight are that much larger, so that the roundings of 1/s and
 /// w * (1/s) do not put it an ulp outside of the grid, where its gradient would be cut off.
 inline constexpr float kScaleSlack = 1.0F + 0x1p-21F;
+
+class LevelQuantizer;
 
 /// What a quantizer is made from.
 struct QuantizerContext {
@@ -35,10 +57,11 @@ struct QuantizerContext {
 /// something else is learned ("<node>.alpha", "<node>.offset", "<node>.real_scale"), settle()
 /// derives the scale and the zero point from it.
 ///
-/// Attributes of the node: quantizer; bits, dtype, qmin, qmax, zero_point (the format); axis=0 for
-///   one scale per output channel, weight=1 for one per weight tensor; power_of_two=1 rounds the
-///   scale that runs to a power of two (in the forward pass; see lsq.h for the gradient);
-///   frozen=1: nothing moves any more, nothing is learned.
+/// Attributes of the node: quantizer; bits, dtype, qmin, qmax, zero_point, grid=affine|binary|
+///   ternary (the format; integer/affine.h); axis=0 for one scale per output channel, weight=1 for
+///   one per weight tensor; power_of_two=1 rounds the scale that runs to a power of two (in the
+///   forward pass; see lsq.h for the gradient); frozen=1: nothing moves any more, nothing is
+///   learned.
 class Quantizer {
  public:
   virtual ~Quantizer() = default;
@@ -61,6 +84,9 @@ class Quantizer {
   virtual void learn(std::span<const kernels::GradientSums> sums);
   /// Drops what only learning needed, so that the grid stays as it is now.
   virtual void forget();
+  /// Itself where no rounding makes the codes (grid=binary, grid=ternary); else nullptr, and the
+  /// codes are integer/affine.h's.
+  virtual LevelQuantizer* levels() { return nullptr; }
 
   /// Format with the zero point of now.
   const integer::AffineFormat& format() const { return format_; }
@@ -76,6 +102,10 @@ class Quantizer {
   std::span<float> scales() { return scale_->value.span<float>(); }
   /// The scale that runs for a wanted one.
   float usable(float wanted) const;
+  /// Gradient of the first scale. @pre the scale is learned.
+  float& scale_gradient() { return scale_->gradient.data<float>()[0]; }
+  /// "<node><word>" leaves the optimizer with the value of now.
+  layers::Parameter& keep_still(std::string_view word);
   /// Elements that share a scale: of a weight; of one image of an activation.
   std::int64_t counted() const { return counted_; }
 
