@@ -18,11 +18,11 @@ std::unique_ptr<Layer> make_parameter(const LayerContext& context);
 std::unique_ptr<Layer> make_conv2d(const LayerContext& context);
 /// linear(x, weight, bias=0): see kernels/f32_linear.h.
 std::unique_ptr<Layer> make_linear(const LayerContext& context);
-/// batch_norm(x, epsilon=1e-5, momentum=0.1, frozen=0): see kernels/f32_batch_norm.h. Training
-/// normalizes by the batch and moves the running statistics, running += momentum * (batch -
-/// running), the variance unbiased; evaluation normalizes by the running statistics, and so does
-/// training where frozen=1; they keep still then.
+/// batch_norm(x, epsilon=1e-5, momentum=0.1, frozen=0): see layers/fused_chain.h and
+/// channel_norm.h.
 std::unique_ptr<Layer> make_batch_norm(const LayerContext& context);
+/// fused(x [, shortcut], norm=B, low=0, ...): batch norm, add and clip in one; layers/fused_chain.h.
+std::unique_ptr<Layer> make_fused(const LayerContext& context);
 /// relu(x): y = max(x, 0); dx = dy where y > 0.
 std::unique_ptr<Layer> make_relu(const LayerContext& context);
 /// relu6(x): y = min(max(x, 0), 6); dx = dy where 0 < y < 6.

@@ -11,6 +11,8 @@ LayerRegistry float_layers() {
       {"conv2d", {make_conv2d, 2, {"stride", "pad", "groups", "bias"}}},
       {"linear", {make_linear, 2, {"bias"}}},
       {"batch_norm", {make_batch_norm, 1, {"epsilon", "momentum", "frozen"}}},
+      {"fused",
+       {make_fused, 1, {"norm", "epsilon", "momentum", "norm_frozen", "low", "high"}, true}},
       {"relu", {make_relu, 1, {}}},
       {"relu6", {make_relu6, 1, {}}},
       {"hardtanh", {make_hardtanh, 1, {"low", "high"}}},

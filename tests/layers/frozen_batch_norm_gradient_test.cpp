@@ -1,5 +1,5 @@
 // Batch norm with frozen statistics: training computes what evaluation does, its gradients follow
-// the formula of kernels/f32_batch_norm.h, and the statistics keep still.
+// the formula of src/layers/channel_norm.h, and the statistics keep still.
 #include <gtest/gtest.h>
 
 #include <cmath>

@@ -186,6 +186,32 @@ const GradientCase kCases[] = {
       y = batch_norm(x, epsilon=0.001))"},
     {"batch_norm_over_the_input", 6, R"(input = input(shape=17x2x3)
       y = batch_norm(input))"},
+    {"fused_norm_relu", 1, R"(input = input(shape=1)
+      x = parameter(shape=4x19x5x3)
+      w = parameter(shape=9x19x3x3)
+      c = conv2d(x, w, pad=1)
+      y = fused(c, norm=bn, epsilon=0.001, low=0))"},
+    {"fused_norm_add_of_a_stem", 1, R"(input = input(shape=1)
+      x = parameter(shape=3x6x5x5)
+      s = fused(x, norm=b0, low=0)
+      w = parameter(shape=6x6x3x3)
+      c = conv2d(s, w, pad=1)
+      y = fused(c, s, norm=b1)
+      z = batch_norm(y))"},
+    {"fused_norm_add_relu6_over_two_branches", 2, R"(input = input(shape=5x9x7)
+      v = parameter(shape=17x5x1x1)
+      a = conv2d(input, v)
+      w = parameter(shape=17x5x3x3)
+      b = conv2d(input, w, pad=1)
+      n = batch_norm(b)
+      y = fused(a, n, norm=bn, low=0, high=0.9)
+      g = global_avg_pool(y))"},
+    {"fused_add_relu", 1, R"(input = input(shape=1)
+      x = parameter(shape=3x7x4x4)
+      w = parameter(shape=7x7x3x3)
+      c = conv2d(x, w, pad=1)
+      y = fused(c, x, low=0)
+      d = fused(c, y, low=-0.5, high=0.5))"},
     {"relu", 1, R"(input = input(shape=1)
       x = parameter(shape=3x4x5x3)
       y = relu(x))"},

@@ -26,7 +26,7 @@ class ReferenceNetwork {
   /// `given` holds images, parameters and the layers' own parameters; `seed` is the store's, for
   /// dropout, whose "<node>.step" stays as given.
   ReferenceNetwork(const layers::Graph& graph, Arrays<T> given, std::uint64_t seed)
-      : graph_(graph), values_(std::move(given)), seed_(seed) {}
+      : graph_(expanded(graph)), values_(std::move(given)), seed_(seed) {}
 
   Array<T>& given(const std::string& name) { return values_.at(name); }
   const Array<T>& value(const std::string& name) const { return values_.at(name); }
@@ -47,6 +47,34 @@ class ReferenceNetwork {
   }
 
  private:
+  // fused nodes as the layers that they stand for.
+  static layers::Graph expanded(const layers::Graph& graph) {
+    layers::Graph out;
+    for (const layers::Node& node : graph.nodes()) {
+      if (node.op != "fused") {
+        out.add(node);
+        continue;
+      }
+      std::string value = node.inputs[0];
+      if (node.has("norm")) {
+        layers::Node norm{node.word("norm", ""), "batch_norm", {value}, {}};
+        if (node.has("epsilon")) norm.set("epsilon", node.word("epsilon", ""));
+        value = out.add(std::move(norm)).name;
+      }
+      const bool clips = node.has("low") || node.has("high");
+      if (node.inputs.size() == 2) {
+        const std::string name = clips ? node.name + ".sum" : node.name;
+        value = out.add({name, "add", {value, node.inputs[1]}, {}}).name;
+      }
+      if (!clips) continue;
+      layers::Node clip{node.name, "hardtanh", {value}, {}};
+      clip.set("low", node.word("low", "-1e30"));
+      clip.set("high", node.word("high", "1e30"));
+      out.add(std::move(clip));
+    }
+    return out;
+  }
+
   const Array<T>& in(const layers::Node& node, std::size_t k) const {
     return values_.at(node.inputs[k]);
   }

@@ -111,7 +111,7 @@ struct LayerKind {
 /// Ops by name. src/quant adds its own to the float ones.
 using LayerRegistry = std::map<std::string, LayerKind>;
 
-/// input, parameter, conv2d, linear, batch_norm, relu, relu6, hardtanh, max_pool, avg_pool,
+/// input, parameter, conv2d, linear, batch_norm, fused, relu, relu6, hardtanh, max_pool, avg_pool,
 /// global_avg_pool, add, concat, dropout, flatten.
 LayerRegistry float_layers();
 

@@ -1,0 +1,72 @@
+// What stands between two products, in one pass forward and one (with batch norm two) backward:
+// batch norm, the shortcut of a residual, a clip, a quantizer.
+// Comes from: quant/passes.h (fuse_chains); registry.cpp (batch_norm). Goes to: layers/network.h.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "bitloom/kernels/elementwise_chain.h"
+#include "bitloom/layers/layer.h"
+
+namespace bitloom::layers {
+
+class ChannelNorm;
+
+/// What a chain that ends in codes asks of its grid.
+class ChainGrid {
+ public:
+  virtual ~ChainGrid() = default;
+  /// Type, format, live scale and zero point of the codes.
+  virtual const Edge& codes() const = 0;
+  /// True if each training batch's range has to be told before settle().
+  virtual bool follows() const = 0;
+  virtual void follow(const kernels::MinMax& batch) = 0;
+  /// Scale and zero point of now.
+  virtual void settle() = 0;
+  /// True if backward has to hand over its sums.
+  virtual bool learns() const = 0;
+  virtual void learn(const kernels::GradientSums& sums) = 0;
+};
+
+/// `batch_norm(x, epsilon=1e-5, momentum=0.1, frozen=0)` and
+/// `fused(x [, shortcut], norm=B, epsilon=1e-5, momentum=0.1, norm_frozen=0, low=, high=)`.
+///
+/// Forward:  batch norm with the parameters "B.gamma", "B.beta", "B.running_mean", "B.running_var"
+///           (norm absent: none); + shortcut, reals or codes; min(max(x, low), high) (both absent:
+///           none, one absent: no bound there); then reals, or codes where there is a grid. The
+///           same numbers as the layers one after another: kernels/elementwise_chain.h.
+/// Backward: those layers' gradients. Kept from forward are the inputs alone (with a shortcut of
+///           reals and a clip also the output): what lies between is computed again.
+/// Training normalizes by the batch's statistics and moves the running ones; evaluation normalizes
+/// by the running ones, and so does training where (norm_)frozen=1; they keep still then.
+/// Shapes: x, shortcut and output [N, C, H, W] or [N, C].
+/// @throws ConfigError, ShapeError naming the node for attributes or inputs that do not fit.
+class FusedChain final : public Layer {
+ public:
+  /// grid may be nullptr: the output is reals.
+  explicit FusedChain(const LayerContext& context, std::unique_ptr<ChainGrid> grid = nullptr);
+  ~FusedChain() override;
+
+  const Edge& output() const override { return edge_; }
+  LayerMemory memory() const override;
+  void forward(const ForwardCall& call) override;
+  void backward(const BackwardCall& call) override;
+
+ private:
+  bool has_shortcut() const { return shortcut_.shape.rank() > 0; }
+  bool masks() const { return chain_.clips || chain_.quantizes; }
+  bool masks_by_output() const;
+  void read_clip(const LayerContext& context);
+  void read_shortcut(const LayerContext& context);
+  void point_at(std::span<const ConstTensorView> inputs);
+
+  Edge edge_;
+  Edge shortcut_;
+  std::unique_ptr<ChannelNorm> norm_;  // nullptr where nothing is normalized
+  std::unique_ptr<ChainGrid> grid_;
+  kernels::ElementwiseChain chain_;
+  std::vector<kernels::MinMax> ranges_;  // a channel each, where the grid follows them
+};
+
+}  // namespace bitloom::layers

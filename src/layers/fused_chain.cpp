@@ -1,0 +1,152 @@
+#include "bitloom/layers/fused_chain.h"
+
+#include "bitloom/core/error.h"
+#include "channel_norm.h"
+#include "float_layers.h"
+
+namespace bitloom::layers {
+namespace {
+
+// nullptr where the node names no batch norm.
+std::unique_ptr<ChannelNorm> norm_of(const LayerContext& context) {
+  const bool alone = context.node.op == "batch_norm";
+  if (!alone && !context.node.has("norm")) return nullptr;
+  return std::make_unique<ChannelNorm>(
+      context,
+      ChannelNormOptions{.name = alone ? context.node.name : context.node.word("norm", ""),
+                         .epsilon = context.node.real("epsilon", 1e-5),
+                         .momentum = static_cast<float>(context.node.real("momentum", 0.1)),
+                         .frozen = flag(context.node, alone ? "frozen" : "norm_frozen", false)});
+}
+
+}  // namespace
+
+FusedChain::FusedChain(const LayerContext& context, std::unique_ptr<ChainGrid> grid)
+    : grid_(std::move(grid)) {
+  const Edge& source = context.inputs[0];
+  if (source.dtype != DType::kF32) {
+    throw ShapeError({.place = context.node.name,
+                      .expected = cat("reals (f32) from ", context.node.inputs[0]),
+                      .found = cat("codes (", to_word(source.dtype), ")"),
+                      .remedy = ""});
+  }
+  edge_.shape = source.shape;
+  chain_.size = kernels::channel_rows(source.shape.elements() / source.shape.c(), source.shape.c());
+  norm_ = norm_of(context);
+  read_clip(context);
+  if (context.inputs.size() > 1) read_shortcut(context);
+  if (grid_ == nullptr) return;
+  edge_ = grid_->codes();
+  edge_.shape = source.shape;
+  chain_.quantizes = true;
+  if (norm_ != nullptr && grid_->follows()) {
+    ranges_.resize(static_cast<std::size_t>(chain_.size.channels));
+  }
+}
+
+FusedChain::~FusedChain() = default;
+
+void FusedChain::read_clip(const LayerContext& context) {
+  const Node& node = context.node;
+  chain_.clips = node.has("low") || node.has("high");
+  if (node.has("low")) chain_.clip.low = static_cast<float>(node.real("low", 0.0));
+  if (node.has("high")) chain_.clip.high = static_cast<float>(node.real("high", 0.0));
+  if (chain_.clip.low < chain_.clip.high) return;
+  throw ConfigError({.place = node.name,
+                     .expected = "low below high",
+                     .found = cat("low=", chain_.clip.low, ", high=", chain_.clip.high),
+                     .remedy = ""});
+}
+
+void FusedChain::read_shortcut(const LayerContext& context) {
+  if (context.inputs.size() > 2) {
+    throw ConfigError({.place = context.node.name,
+                       .expected = "x and at most one shortcut",
+                       .found = cat(context.inputs.size(), " inputs"),
+                       .remedy = ""});
+  }
+  shortcut_ = context.inputs[1];
+  chain_.shortcut_dtype = shortcut_.dtype;
+  if (shortcut_.shape == edge_.shape) return;
+  throw ShapeError({.place = context.node.name,
+                    .expected = cat("two inputs of one shape, ", context.node.inputs[1], " like ",
+                                    context.node.inputs[0], " ", to_string(edge_.shape)),
+                    .found = to_string(shortcut_.shape),
+                    .remedy = ""});
+}
+
+// A shortcut of reals would be kept for the mask alone; the output mostly is kept anyway.
+bool FusedChain::masks_by_output() const {
+  return has_shortcut() && shortcut_.dtype == DType::kF32 && chain_.clips && !chain_.quantizes;
+}
+
+LayerMemory FusedChain::memory() const {
+  const bool computes_again = masks() && !masks_by_output();
+  return {.scratch_bytes = norm_ != nullptr ? norm_->scratch_bytes() : 0,
+          .backward_reads_input = {norm_ != nullptr || computes_again,
+                                   has_shortcut() && computes_again},
+          .backward_reads_output = masks_by_output(),
+          .forward_in_place = true,
+          .backward_in_place = true};
+}
+
+void FusedChain::point_at(std::span<const ConstTensorView> inputs) {
+  chain_.source = static_cast<const float*>(inputs[0].raw());
+  if (!has_shortcut()) return;
+  chain_.shortcut = inputs[1].raw();
+  if (shortcut_.dtype == DType::kF32) return;
+  chain_.shortcut_scale = *shortcut_.scale;
+  chain_.shortcut_zero_point = shortcut_.format_now().zero_point;
+}
+
+void FusedChain::forward(const ForwardCall& call) {
+  point_at(call.inputs);
+  chain_.output = nullptr;
+  const bool follows = grid_ != nullptr && call.phase == Phase::kTrain && grid_->follows();
+  if (norm_ != nullptr) {
+    norm_->measure(chain_.source, call.phase, follows ? ranges_.data() : nullptr, call.scratch);
+    norm_->describe(chain_);
+  }
+  if (grid_ != nullptr) {
+    if (follows) {
+      const bool ranges_known = norm_ != nullptr && norm_->measures(call.phase);
+      grid_->follow(kernels::chain_range(chain_, ranges_known ? ranges_.data() : nullptr));
+    }
+    grid_->settle();
+    chain_.scale = *edge_.scale;
+    chain_.format = edge_.format_now();
+  }
+  kernels::chain_forward(chain_, call.output.raw());
+}
+
+void FusedChain::backward(const BackwardCall& call) {
+  const bool learns = grid_ != nullptr && grid_->learns();
+  const float* dy = call.output_gradient.data<float>();
+  kernels::GradientSums sums;
+  kernels::ChainGradients gradients;
+  chain_.output = masks_by_output() ? call.output.data<float>() : nullptr;
+  if (norm_ != nullptr) {
+    kernels::chain_gradient_sums(chain_, dy, norm_->sums(learns ? &sums : nullptr), call.scratch);
+    gradients = norm_->learn();
+  } else if (learns) {
+    gradients.grid = &sums;
+  }
+  const auto written = [&](std::size_t k) {
+    const bool asked = k < call.input_gradients.size() && !call.input_gradients[k].empty();
+    return asked ? call.input_gradients[k].data<float>() : nullptr;
+  };
+  gradients.source = written(0);
+  gradients.shortcut = written(1);
+  kernels::chain_backward(chain_, dy, gradients);
+  if (learns) grid_->learn(sums);
+}
+
+std::unique_ptr<Layer> make_batch_norm(const LayerContext& context) {
+  return std::make_unique<FusedChain>(context);
+}
+
+std::unique_ptr<Layer> make_fused(const LayerContext& context) {
+  return std::make_unique<FusedChain>(context);
+}
+
+}  // namespace bitloom::layers
