@@ -38,6 +38,13 @@ HWY_INLINE V codes_of(V x, V inverse, V zero, V low, V high) {
   return hn::Round(hn::Min(hn::Max(scaled, low), high));
 }
 
+// Codes of a binary grid as f32: integer::sign_code.
+template <class V>
+HWY_INLINE V signs_of(V x) {
+  const Floats d;
+  return hn::IfThenElse(hn::Ge(x, hn::Zero(d)), hn::Set(d, 1.0F), hn::Set(d, -1.0F));
+}
+
 template <typename Code>
 HWY_INLINE void quantize_loop(const float* x, std::int64_t count, const Piece& piece, Code* codes) {
   const Floats d;
@@ -48,8 +55,10 @@ HWY_INLINE void quantize_loop(const float* x, std::int64_t count, const Piece& p
   const auto high = hn::Set(d, static_cast<float>(piece.format.range.qmax));
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
+  const bool binary = piece.format.grid == integer::Grid::kBinary;
   for (; i + step <= count; i += step) {
-    const auto code = codes_of(hn::LoadU(d, x + i), inverse, zero, low, high);
+    const auto v = hn::LoadU(d, x + i);
+    const auto code = binary ? signs_of(v) : codes_of(v, inverse, zero, low, high);
     hn::StoreU(hn::DemoteTo(d_code, hn::ConvertTo(Ints(), code)), d_code, codes + i);
   }
   for (; i < count; ++i) {
@@ -138,8 +147,10 @@ void fake_quantize_piece(const float* x, std::int64_t count, const Piece& piece,
   const auto high = hn::Set(d, static_cast<float>(piece.format.range.qmax));
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
+  const bool binary = piece.format.grid == integer::Grid::kBinary;
   for (; i + step <= count; i += step) {
-    const auto code = codes_of(hn::LoadU(d, x + i), inverse, zero, low, high);
+    const auto v = hn::LoadU(d, x + i);
+    const auto code = binary ? signs_of(v) : codes_of(v, inverse, zero, low, high);
     hn::StoreU(hn::Mul(scale, hn::Sub(code, zero)), d, y + i);
   }
   for (; i < count; ++i) {
