@@ -31,12 +31,7 @@ Config on_synthetic_images(Config config) {
 BenchmarkRun::BenchmarkRun(Config config)
     : config_(on_synthetic_images(std::move(config))), checkpoint_(config_.seed) {
   const Experiment experiment(config_);
-  checkpoint_.network = experiment.network;
-  checkpoint_.method = "float";
-  checkpoint_.graph = experiment.float_graph;
-  // Declares and initialises the parameters, which calibration reads.
-  const layers::Network declared(checkpoint_.graph, layers::float_layers(), checkpoint_.parameters,
-                                 {.batch = 1, .training = false});
+  checkpoint_ = float_checkpoint(config_, experiment);
   if (config_.quant.method == "qat") quantize_checkpoint(checkpoint_, config_, experiment);
 
   const datasets::ImageSet& set = experiment.dataset.train;

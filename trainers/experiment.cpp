@@ -6,6 +6,7 @@
 #include "bitloom/datasets/loader.h"
 #include "bitloom/datasets/normalization.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/layers/network.h"
 #include "bitloom/models/networks.h"
 #include "bitloom/quant/quantize.h"
 #include "bitloom/trainers/commands.h"
@@ -77,6 +78,18 @@ const integer::DeviceProfile& usable_profile(const std::string& name) {
                                  cat("set profile = ", integer::default_profile(isa).name)});
   }
   return profile;
+}
+
+train::Checkpoint float_checkpoint(const Config& config, const Experiment& experiment) {
+  train::Checkpoint checkpoint(config.seed);
+  checkpoint.network = experiment.network;
+  checkpoint.method = "float";
+  checkpoint.profile = config.profile;
+  checkpoint.graph = experiment.float_graph;
+  // Building a network declares its parameters.
+  const layers::Network declared(checkpoint.graph, layers::float_layers(), checkpoint.parameters,
+                                 {.batch = 1, .training = false});
+  return checkpoint;
 }
 
 void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,

@@ -37,6 +37,9 @@ const integer::DeviceProfile& usable_profile(const std::string& name);
 void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
                          const Experiment& experiment);
 
+/// A float checkpoint at its first step: every parameter declared and initialised by config.seed.
+train::Checkpoint float_checkpoint(const Config& config, const Experiment& experiment);
+
 /// "w4a4", "w4a8" (ptq-dynamic), "w4a32" (ptq-weight-only) or "float".
 std::string bits_label(const Config& config);
 

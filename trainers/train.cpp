@@ -6,7 +6,6 @@
 #include "bitloom/core/log.h"
 #include "bitloom/io/json_rows.h"
 #include "bitloom/io/whole_file.h"
-#include "bitloom/layers/network.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "experiment.h"
@@ -20,14 +19,7 @@ std::atomic<bool> stop_requested{false};
 
 train::Checkpoint fresh_checkpoint(const TrainRequest& request, const Config& config,
                                    const Experiment& experiment) {
-  train::Checkpoint checkpoint(config.seed);
-  checkpoint.network = experiment.network;
-  checkpoint.method = "float";
-  checkpoint.profile = config.profile;
-  checkpoint.graph = experiment.float_graph;
-  // Declares and initialises every parameter, whatever comes next.
-  const layers::Network declared(checkpoint.graph, layers::float_layers(), checkpoint.parameters,
-                                 {.batch = 1, .training = false});
+  train::Checkpoint checkpoint = float_checkpoint(config, experiment);
   if (!request.init.empty()) start_from(checkpoint, config, experiment, request.init);
   advance_stage(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);

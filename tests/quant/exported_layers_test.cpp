@@ -10,6 +10,7 @@
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/calibrate.h"
 #include "bitloom/quant/passes.h"
+#include "support/residual_graph.h"
 
 namespace bitloom::quant {
 namespace {
@@ -22,41 +23,20 @@ using layers::Phase;
 constexpr std::int64_t kBatch = 5;
 
 Graph float_graph() {
-  return Graph::parse(R"(bitloom-graph 1
-input = input(shape=3x8x8)
-conv1.weight = parameter(shape=8x3x3x3)
-conv1 = conv2d(input, conv1.weight, pad=1, bias=1)
-bn1 = batch_norm(conv1, epsilon=0.01)
-relu1 = relu(bn1)
-pool1 = max_pool(relu1, kernel=2)
-conv2.weight = parameter(shape=16x8x3x3)
-conv2 = conv2d(pool1, conv2.weight, pad=1, stride=2)
-bn2 = batch_norm(conv2)
-down.weight = parameter(shape=16x8x1x1)
-down = conv2d(pool1, down.weight, stride=2)
-down.bn = batch_norm(down)
-add1 = add(bn2, down.bn)
-relu2 = relu(add1)
-mid.weight = parameter(shape=8x64)
+  return Graph::parse(residual_text({.stem_attributes = ", bias=1",
+                                     .stem_norm_attributes = ", epsilon=0.01",
+                                     .tail = R"(mid.weight = parameter(shape=8x64)
 flatten = flatten(relu2)
 mid = linear(flatten, mid.weight, bias=1)
 relu3 = relu(mid)
 fc.weight = parameter(shape=7x8)
 fc = linear(relu3, fc.weight, bias=1)
-)",
+)"}),
                       "test");
 }
 
-Tensor random_images() {
-  Tensor images(DType::kF32, Shape{kBatch, 3, 8, 8});
-  const RandomStream random(11, "images");
-  std::uint64_t i = 0;
-  for (float& value : images.span<float>()) value = random.normal(i++);
-  return images;
-}
-
 struct Frozen {
-  explicit Frozen(const std::string& profile) : images(random_images()) {
+  explicit Frozen(const std::string& profile) : images(random_images(kBatch)) {
     const Network declared(float_graph(), layers::float_layers(), store, {.batch = kBatch});
     for (auto& [name, parameter] : store.all()) {
       const RandomStream random(3, name);

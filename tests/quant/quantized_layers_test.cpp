@@ -7,10 +7,10 @@
 #include <cmath>
 #include <cstring>
 
-#include "bitloom/core/random.h"
 #include "bitloom/layers/network.h"
 #include "bitloom/quant/calibrate.h"
 #include "bitloom/quant/passes.h"
+#include "support/residual_graph.h"
 
 namespace bitloom::quant {
 namespace {
@@ -24,45 +24,14 @@ constexpr std::int64_t kBatch = 5;
 constexpr CalibrationOptions kMinMax{.activations = {.kind = ObserverKind::kMinMax},
                                      .weights = {.kind = ObserverKind::kMinMax}};
 
-Graph residual_graph() {
-  return Graph::parse(R"(bitloom-graph 1
-input = input(shape=3x8x8)
-conv1.weight = parameter(shape=8x3x3x3)
-conv1 = conv2d(input, conv1.weight, pad=1)
-bn1 = batch_norm(conv1)
-relu1 = relu(bn1)
-pool1 = max_pool(relu1, kernel=2)
-conv2.weight = parameter(shape=16x8x3x3)
-conv2 = conv2d(pool1, conv2.weight, pad=1, stride=2)
-bn2 = batch_norm(conv2)
-down.weight = parameter(shape=16x8x1x1)
-down = conv2d(pool1, down.weight, stride=2)
-down.bn = batch_norm(down)
-add1 = add(bn2, down.bn)
-relu2 = relu(add1)
-gap = global_avg_pool(relu2)
-flatten = flatten(gap)
-fc.weight = parameter(shape=7x16)
-fc = linear(flatten, fc.weight, bias=1)
-)",
-                      "test");
-}
-
-Tensor random_images() {
-  Tensor images(DType::kF32, Shape{kBatch, 3, 8, 8});
-  const RandomStream random(11, "images");
-  for (std::int64_t i = 0; i < images.elements(); ++i) {
-    images.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
-  }
-  return images;
-}
+Graph residual_graph() { return Graph::parse(residual_text(), "test"); }
 
 struct QatSetup {
   explicit QatSetup(const std::string& quantizer, const std::string& profile = "int8",
                     int bits = 8) {
     const QuantOptions options{
         .method = "qat", .quantizer = quantizer, .weight_bits = bits, .activation_bits = bits};
-    images = random_images();
+    images = random_images(kBatch);
     const Network declared(residual_graph(), layers::float_layers(), store, {.batch = kBatch});
     graph = insert_fake_quant(residual_graph(), options, integer::profile_named(profile), true);
     graph = calibrate(graph, store, [&](const auto& use) { use(images.view()); }, kBatch, {});
@@ -176,7 +145,7 @@ TEST(FakeQuantLayer, EmaFollowsTheRangeInTrainingOnly) {
                                "qmin=-8, qmax=7)\n",
                                "test"),
                   quantized_layers(), store, {.batch = kBatch});
-  const Tensor images = random_images();
+  const Tensor images = random_images(kBatch);
   Tensor doubled = images.clone();
   for (float& value : doubled.span<float>()) value *= 2.0F;
   const float* range = store.at("q.range").value.data<float>();

@@ -3,14 +3,13 @@
 #include <gtest/gtest.h>
 
 #include "bitloom/datasets/normalization.h"
-#include "bitloom/io/whole_file.h"
 #include "bitloom/quant/passes.h"
 #include "bitloom/train/checkpoint.h"
 #include "bitloom/train/evaluate.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "support/error_matchers.h"
-#include "support/temp_dir.h"
+#include "support/tiny_task.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -38,37 +37,18 @@ fc.weight = parameter(shape=4x8)
 fc = linear(flatten, fc.weight, bias=1)
 )";
 
-using Overrides = std::vector<std::string>;
-
 class PtqSteps : public testing::Test {
  protected:
-  PtqSteps() { io::write_whole_file(dir_.path() / "tiny.net", kNet); }
-
   Config config(const Overrides& more) const {
-    Overrides all = {cat("model.file=", (dir_.path() / "tiny.net").string()),
-                     "data.reader=synthetic",
-                     "data.classes=4",
-                     "data.validation_images=128",
-                     "data.mean=0.3",
-                     "data.stddev=0.3",
-                     "data.synthetic_images=384",
-                     "data.synthetic_test_images=200",
-                     "data.synthetic_height=12",
-                     "data.synthetic_width=12",
-                     "data.synthetic_channels=1",
-                     "train.epochs=4",
-                     "train.batch=32",
-                     "quant.weight_bits=4",
-                     "quant.first_last_bits=0",
-                     "quant.calibration_images=128"};
+    Overrides all = {"data.validation_images=128", "data.synthetic_images=384",
+                     "quant.first_last_bits=0", "quant.calibration_images=128"};
     all.insert(all.end(), more.begin(), more.end());
-    return load_config("", all);
+    return dir_.config(all);
   }
 
   const std::filesystem::path& float_checkpoint() {
     if (float_.empty()) {
-      float_ = train({.config = config({"quant.method=float"}), .out = dir_.path() / "float"})
-                   .checkpoint;
+      float_ = train({.config = config({"quant.method=float"}), .out = dir_ / "float"}).checkpoint;
     }
     return float_;
   }
@@ -76,7 +56,7 @@ class PtqSteps : public testing::Test {
   train::Checkpoint quantized(const Overrides& options) {
     Overrides all = {"quant.method=ptq-static"};
     all.insert(all.end(), options.begin(), options.end());
-    const std::filesystem::path out = dir_.path() / "quantized.h5";
+    const std::filesystem::path out = dir_ / "quantized.h5";
     quantize({.checkpoint = float_checkpoint(), .config = config(all), .out = out});
     return train::load_checkpoint(out);
   }
@@ -98,10 +78,10 @@ class PtqSteps : public testing::Test {
     return train::sqnr_db(logits(train::load_checkpoint(float_checkpoint()), "reference"), onednn);
   }
 
-  std::filesystem::path dir(const char* name) const { return dir_.path() / name; }
+  std::filesystem::path dir(const char* name) const { return dir_ / name; }
 
  private:
-  TempDir dir_;
+  TinyTask dir_{kNet};
   std::filesystem::path float_;
 };
 

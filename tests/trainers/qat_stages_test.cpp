@@ -7,76 +7,35 @@
 #include "bitloom/datasets/normalization.h"
 #include "bitloom/integer/model_archive.h"
 #include "bitloom/io/hdf5_archive.h"
-#include "bitloom/io/whole_file.h"
 #include "bitloom/quant/passes.h"
 #include "bitloom/quant/quantized_layers.h"
 #include "bitloom/train/evaluate.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "support/error_matchers.h"
-#include "support/temp_dir.h"
+#include "support/residual_graph.h"
+#include "support/tiny_task.h"
 
 namespace bitloom::trainers {
 namespace {
 
-// A signed shortcut (down.bn) beside unsigned activations, a pool and an average.
-constexpr const char* kNet = R"(bitloom-graph 1
-input = input(shape=1x12x12)
-conv1.weight = parameter(shape=8x1x3x3)
-conv1 = conv2d(input, conv1.weight, pad=1)
-bn1 = batch_norm(conv1)
-relu1 = relu(bn1)
-pool1 = max_pool(relu1, kernel=2)
-conv2.weight = parameter(shape=8x8x3x3)
-conv2 = conv2d(pool1, conv2.weight, pad=1, stride=2)
-bn2 = batch_norm(conv2)
-down.weight = parameter(shape=8x8x1x1)
-down = conv2d(pool1, down.weight, stride=2)
-down.bn = batch_norm(down)
-add1 = add(bn2, down.bn)
-relu2 = relu(add1)
-gap = global_avg_pool(relu2)
-flatten = flatten(gap)
-fc.weight = parameter(shape=4x8)
-fc = linear(flatten, fc.weight, bias=1)
-)";
-
 constexpr std::int64_t kStepsPerEpoch = 8;  // (320 - 64) / 32
-
-using Overrides = std::vector<std::string>;
 
 class QatRuns : public testing::Test {
  protected:
-  QatRuns() { io::write_whole_file(dir_.path() / "tiny.net", kNet); }
-
   Config config(const Overrides& more, const std::string& method = "qat") const {
-    Overrides all = {cat("quant.method=", method),
-                     cat("model.file=", (dir_.path() / "tiny.net").string()),
-                     "data.reader=synthetic",
-                     "data.classes=4",
-                     "data.validation_images=64",
-                     "data.mean=0.3",
-                     "data.stddev=0.3",
-                     "data.synthetic_images=320",
-                     "data.synthetic_test_images=200",
-                     "data.synthetic_height=12",
-                     "data.synthetic_width=12",
-                     "data.synthetic_channels=1",
-                     "train.epochs=4",
-                     "train.qat_epochs=4",
-                     "train.qat_lr=0.05",
-                     "train.batch=32",
-                     "quant.weight_bits=4",
-                     "quant.activation_bits=4",
+    Overrides all = {cat("quant.method=", method), "data.validation_images=64",
+                     "data.synthetic_images=320",  "train.qat_epochs=4",
+                     "train.qat_lr=0.05",          "quant.activation_bits=4",
                      "quant.calibration_images=64"};
     all.insert(all.end(), more.begin(), more.end());
-    return load_config("", all);
+    return dir_.config(all);
   }
 
   // Runs to the end, or stops after `stop` steps and resumes.
   TrainResult run(const Config& with, const std::string& name, std::int64_t stop = 0,
                   const std::filesystem::path& init = {}) const {
-    TrainRequest request{.config = with, .out = dir_.path() / name, .init = init};
+    TrainRequest request{.config = with, .out = dir_ / name, .init = init};
     std::int64_t steps = 0;
     request.watcher = [&](const StepReport&) {
       if (++steps == stop) request_stop();
@@ -149,7 +108,10 @@ class QatRuns : public testing::Test {
     EXPECT_EQ(std::memcmp(trained.raw(), exported.raw(), trained.bytes()), 0);
   }
 
-  TempDir dir_;
+  TinyTask dir_{residual_text({.input = "1x12x12",
+                               .stem_shape = "8x1x3x3",
+                               .width = 8,
+                               .tail = ResidualText::average_tail(8, 4)})};
 
  private:
   static void expect_same_bytes(const Tensor& a, const Tensor& b, const std::string& name) {
@@ -220,14 +182,13 @@ TEST_F(QatRuns, StagesComeInTheirEpochs) {
   std::vector<Seen> seen;
   std::vector<float> scales;
   const Config with = config(kStages);
-  TrainRequest request{.config = with, .out = dir_.path() / "run"};
+  TrainRequest request{.config = with, .out = dir_ / "run"};
   request.watcher = [&](const StepReport& report) {
     if (!report.epoch_done) return;
     const train::Checkpoint now = train::load_checkpoint(request.out / "checkpoint.h5");
     const layers::Node* quantizer = now.graph.find("relu1.q");
-    export_model({.checkpoint = request.out / "checkpoint.h5", .out = dir_.path() / "model.h5"});
-    const integer::Model model =
-        integer::model_from_archive(io::load_archive(dir_.path() / "model.h5"));
+    export_model({.checkpoint = request.out / "checkpoint.h5", .out = dir_ / "model.h5"});
+    const integer::Model model = integer::model_from_archive(io::load_archive(dir_ / "model.h5"));
     EXPECT_EQ(model.weights_label, quantizer == nullptr ? "float" : "w4a4");
     seen.push_back({.quantized = quantizer != nullptr,
                     .frozen = quantizer != nullptr && quantizer->integer("frozen", 0) != 0,
@@ -287,8 +248,8 @@ TEST_F(QatRuns, FoldedBatchNormServesPostTrainingToo) {
   const Config with = config({"quant.fold_batch_norm=true", "quant.per_channel=false",
                               "quant.weight_bits=8", "quant.activation_bits=8"},
                              "ptq-static");
-  quantize({.checkpoint = float_checkpoint(), .config = with, .out = dir_.path() / "folded.h5"});
-  const train::Checkpoint folded = train::load_checkpoint(dir_.path() / "folded.h5");
+  quantize({.checkpoint = float_checkpoint(), .config = with, .out = dir_ / "folded.h5"});
+  const train::Checkpoint folded = train::load_checkpoint(dir_ / "folded.h5");
   EXPECT_EQ(folded.graph.find("bn1"), nullptr);
   const Tensor table = datasets::normalization_table(with.data, 1);
   const datasets::Dataset data = datasets::load_dataset(with.data);
@@ -304,7 +265,7 @@ TEST_F(QatRuns, DistillsFromTheInitNetworkAndResumes) {
   const Config with = config({"quant.distill_weight=0.7", "quant.distill_temperature=3"});
   const TrainResult whole = run(with, "whole", 0, float_checkpoint());
   expect_exports_what_it_trained(whole.checkpoint, with);
-  EXPECT_TRUE(std::filesystem::exists(dir_.path() / "whole/teacher.h5"));
+  EXPECT_TRUE(std::filesystem::exists(dir_ / "whole/teacher.h5"));
   expect_same(whole.checkpoint, run(with, "stopped", 13, float_checkpoint()).checkpoint);
   // The teacher changes what is learned.
   const TrainResult alone = run(config({}), "alone", 0, float_checkpoint());
@@ -334,7 +295,7 @@ TEST_F(QatRuns, NarrowerStartsFromWider) {
   };
   EXPECT_GT(scale(start), scale(source));
   EXPECT_LT(scale(start) * 15.0F, scale(source) * 255.0F);
-  EXPECT_ERROR(ConfigError, run(wide, "wider", 0, dir_.path() / "w4/checkpoint.h5"), "QAT of w4a4",
+  EXPECT_ERROR(ConfigError, run(wide, "wider", 0, dir_ / "w4/checkpoint.h5"), "QAT of w4a4",
                "start from a wider run");
   EXPECT_ERROR(ConfigError, run(config({"quant.quantizer=pact"}), "pact", 0, w8.checkpoint),
                "pact and dorefa put tanh");
@@ -350,7 +311,7 @@ class QatContradictions : public QatRuns, public testing::WithParamInterface<Con
 
 TEST_P(QatContradictions, AreNamed) {
   EXPECT_ERROR(ConfigError, run(config(GetParam().overrides), "run"), GetParam().place);
-  EXPECT_FALSE(std::filesystem::exists(dir_.path() / "run/checkpoint.h5"));
+  EXPECT_FALSE(std::filesystem::exists(dir_ / "run/checkpoint.h5"));
 }
 
 INSTANTIATE_TEST_SUITE_P(
