@@ -8,6 +8,8 @@ namespace bitloom::tools {
 
 /// "0.1.0".
 std::string version();
+/// Git commit this program was built from, "-dirty" behind it if files were changed; or "unknown".
+std::string build_commit();
 /// Chart.js (MIT licence, its notice included), for report.html.
 std::string_view chart_library();
 /// report_page.html with its {{placeholders}}.

@@ -6,23 +6,15 @@ if(NOT BITLOOM_CHART_JS)
                       "or set BITLOOM_CHART_JS to a chart.min.js of version 3")
 endif()
 
-# The commit as of configuring; logs/HEAD changes with every commit and then configures again.
-set(BITLOOM_COMMIT unknown)
+# The commit is asked for in every build; the file changes, and the program is linked again, only
+# where the answer does.
 find_package(Git QUIET)
-if(GIT_FOUND)
-  set(here ${CMAKE_CURRENT_LIST_DIR})
-  execute_process(COMMAND ${GIT_EXECUTABLE} -C ${here} describe --always --dirty --abbrev=12 --exclude=*
-                  OUTPUT_VARIABLE commit OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
-  execute_process(COMMAND ${GIT_EXECUTABLE} -C ${here} rev-parse --git-path logs/HEAD
-                  OUTPUT_VARIABLE head_log OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-  if(NOT failed)
-    set(BITLOOM_COMMIT ${commit})
-    get_filename_component(head_log "${head_log}" ABSOLUTE BASE_DIR ${here})
-    if(EXISTS "${head_log}")
-      set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${head_log}")
-    endif()
-  endif()
-endif()
+set(BITLOOM_COMMIT_CPP ${CMAKE_BINARY_DIR}/generated/build_commit.cpp)
+add_custom_target(bitloom_commit
+  COMMAND ${CMAKE_COMMAND} "-DGIT=${GIT_EXECUTABLE}" -DSOURCE=${CMAKE_CURRENT_LIST_DIR}
+          -DOUT=${BITLOOM_COMMIT_CPP} -P ${CMAKE_CURRENT_LIST_DIR}/build_commit.cmake
+  BYPRODUCTS ${BITLOOM_COMMIT_CPP}
+  COMMENT "Asking git for the commit" VERBATIM)
 
 # A file as a comma-separated list of bytes: no quoting to get wrong, no limit on literals.
 function(bitloom_bytes_of file variable)
@@ -35,4 +27,5 @@ endfunction()
 bitloom_bytes_of(${BITLOOM_CHART_JS} BITLOOM_CHART_BYTES)
 bitloom_bytes_of(${CMAKE_CURRENT_LIST_DIR}/report_page.html BITLOOM_PAGE_BYTES)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/embedded.cpp.in ${CMAKE_BINARY_DIR}/generated/embedded.cpp @ONLY)
-target_sources(bitloom_tools PRIVATE ${CMAKE_BINARY_DIR}/generated/embedded.cpp)
+target_sources(bitloom_tools PRIVATE ${CMAKE_BINARY_DIR}/generated/embedded.cpp ${BITLOOM_COMMIT_CPP})
+add_dependencies(bitloom_tools bitloom_commit)

@@ -47,7 +47,4 @@ nlohmann::json plan_json(const std::vector<backends::PlanRow>& plan);
 /// Number, or null for NaN and infinities, which JSON lacks.
 nlohmann::json number_or_null(double value);
 
-/// Git commit this program was built from, "-dirty" behind it if files were changed; or "unknown".
-std::string build_commit();
-
 }  // namespace bitloom::tools
