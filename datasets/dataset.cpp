@@ -1,25 +1,35 @@
 #include "bitloom/datasets/dataset.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <numeric>
+#include <utility>
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/random.h"
+#include "bitloom/core/words.h"
 #include "readers.h"
 
 namespace bitloom::datasets {
 namespace {
 
-constexpr std::array<Reader, 5> kReaders{{{"idx", read_idx},
-                                          {"cifar10", read_cifar10},
-                                          {"hdf5", read_hdf5},
-                                          {"folder", read_image_folder},
-                                          {"synthetic", make_synthetic}}};
+/// One word of `data.reader`.
+struct Reader {
+  std::string word;
+  DatasetReader read;
+};
+
+std::vector<Reader>& readers() {
+  static std::vector<Reader> table = {{"idx", read_idx},
+                                      {"cifar10", read_cifar10},
+                                      {"hdf5", read_hdf5},
+                                      {"folder", read_image_folder},
+                                      {"synthetic", make_synthetic}};
+  return table;
+}
 
 const Reader& find_reader(const std::string& word) {
-  for (const Reader& reader : kReaders) {
+  for (const Reader& reader : readers()) {
     if (reader.word == word) return reader;
   }
   std::string known;
@@ -28,6 +38,37 @@ const Reader& find_reader(const std::string& word) {
                      .expected = "one of " + known,
                      .found = "'" + word + "'",
                      .remedy = ""});
+}
+
+/// Words of register_dataset; they name data sets that need no folder.
+std::vector<std::string>& registered_words() {
+  static std::vector<std::string> words;
+  return words;
+}
+
+/// What a registered reader gave, with its count of classes set.
+/// @throws FormatError unless it is a set of labelled u8 images.
+ImageSet checked(ImageSet set, const std::string& word, const DataOptions& options, Split split) {
+  const auto fail = [&](const std::string& expected, const std::string& found) {
+    throw FormatError({.place = cat("data set '", word, "', ", to_word(split)),
+                       .expected = expected,
+                       .found = found,
+                       .remedy = "mend the function given to register_dataset"});
+  };
+  const Shape& shape = set.images.shape();
+  if (set.images.empty() || set.images.dtype() != DType::kU8 || shape.rank() != 4 ||
+      set.images.elements() == 0) {
+    fail("u8 images [N, C, H, W], at least one",
+         set.images.empty() ? "none" : cat(to_word(set.images.dtype()), " ", to_string(shape)));
+  }
+  if (shape.n() != set.size()) fail(cat(shape.n(), " labels, one an image"), cat(set.size()));
+  for (const std::int32_t label : set.labels) {
+    if (label < 0 || label >= options.classes) {
+      fail(cat("labels of 0 .. ", options.classes - 1, " (data.classes)"), cat(label));
+    }
+  }
+  set.classes = options.classes;
+  return set;
 }
 
 void require(bool ok, const char* key, const std::string& expected, std::int64_t found) {
@@ -67,7 +108,10 @@ ImageSet first_images(ImageSet set, std::int64_t limit) {
 }
 
 std::string name_of(const DataOptions& options) {
-  if (options.reader == "synthetic") return options.reader;
+  const auto& own = registered_words();
+  if (options.reader == "synthetic" ||
+      std::find(own.begin(), own.end(), options.reader) != own.end())
+    return options.reader;
   std::filesystem::path path = std::filesystem::path(options.path).lexically_normal();
   if (!path.has_filename()) path = path.parent_path();
   return path.filename().string();
@@ -108,8 +152,17 @@ const ImageSet& images_of(const Dataset& dataset, Split split) {
 
 std::vector<std::string> known_readers() {
   std::vector<std::string> words;
-  for (const Reader& reader : kReaders) words.emplace_back(reader.word);
+  for (const Reader& reader : readers()) words.push_back(reader.word);
   return words;
+}
+
+void register_dataset(const std::string& word, DatasetReader read) {
+  require_new_word("register_dataset", word, known_readers());
+  readers().push_back(
+      {word, [word, read = std::move(read)](const DataOptions& options, Split split) {
+         return checked(read(options, split), word, options, split);
+       }});
+  registered_words().push_back(word);
 }
 
 Dataset load_dataset(const DataOptions& options) {

@@ -1,18 +1,9 @@
 // The readers that `data.reader` can name. Private to datasets.
 #pragma once
 
-#include <string_view>
-
 #include "bitloom/datasets/dataset.h"
 
 namespace bitloom::datasets {
-
-/// One word of `data.reader`. A reader gives all training images (validation included) or all test
-/// images; splitting and limits come after it.
-struct Reader {
-  std::string_view word;
-  ImageSet (*read)(const DataOptions& options, Split split);
-};
 
 /// IDX files of MNIST's layout in the folder `options.path`, plain or gzip. @throws FormatError.
 ImageSet read_idx(const DataOptions& options, Split split);

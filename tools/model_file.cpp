@@ -3,11 +3,11 @@
 #include <algorithm>
 #include <cmath>
 
+#include "bitloom/backends/load_model.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
-#include "bitloom/integer/model_archive.h"
-#include "bitloom/io/hdf5_archive.h"
+#include "embedded.h"
 #include "text_table.h"
 
 namespace bitloom::tools {
@@ -38,7 +38,7 @@ nlohmann::json coarsest_levels(const integer::Model& model) {
 ModelFile load_model_file(const std::filesystem::path& path) {
   ModelFile file;
   file.path = path;
-  file.model = integer::model_from_archive(io::load_archive(path));
+  file.model = backends::load_model(path);
   file.config = trainers::config_from_ini(file.model.config_text, path.string() + " (config)");
   file.size_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
   return file;

@@ -23,7 +23,7 @@ const std::map<std::string, std::vector<std::string>>& arrows() {
       {"io", {"core", "hdf5.h", "nlohmann"}},
       {"integer", {"core"}},
       {"kernels", {"integer", "oneapi", "dnnl.hpp", "hwy"}},
-      {"backends", {"kernels"}},
+      {"backends", {"kernels", "io"}},
       {"layers", {"kernels"}},
       {"models", {"layers"}},
       {"quant", {"layers", "integer"}},

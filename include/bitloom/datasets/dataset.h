@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,7 +17,7 @@ namespace bitloom::datasets {
 
 /// Config section [data].
 struct DataOptions {
-  /// "idx", "cifar10", "hdf5", "folder" or "synthetic".
+  /// "idx", "cifar10", "hdf5", "folder", "synthetic" or a registered word.
   std::string reader = "idx";
   std::string path = "/usr/share/datasets/fashion-mnist";  ///< folder; synthetic ignores it
   std::int64_t classes = 10;                               ///< labels are 0 .. classes-1
@@ -76,7 +77,18 @@ Dataset load_dataset(const DataOptions& options);
 /// As above, but reads and holds only the test images; for `eval` and `bench`.
 ImageSet load_test_set(const DataOptions& options);
 
-/// Words that `options.reader` takes.
+/// All training images (validation included) or all test images: never asked for kValidation.
+/// Splitting and limits come after it.
+using DatasetReader = std::function<ImageSet(const DataOptions& options, Split split)>;
+
+/// Adds a data set of the caller's, which `data.reader` then names. What `read` gives is checked:
+/// u8 images, as many labels, all in 0 .. data.classes - 1. Call it before the first configuration
+/// is read, from one thread: the words it may hold are fixed there.
+/// @throws ConfigError if `word` is taken, empty, or holds anything but letters, digits, '_', '-'
+///         and '.'.
+void register_dataset(const std::string& word, DatasetReader read);
+
+/// Words that `options.reader` takes: built-in ones, then the registered.
 std::vector<std::string> known_readers();
 
 }  // namespace bitloom::datasets

@@ -1,6 +1,8 @@
 // The named networks, each a function that builds a graph.
 #pragma once
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -83,6 +85,40 @@ layers::Graph mobilenet_v2(const NetworkShape& shape);
 layers::Graph resnet18(const NetworkShape& shape);
 layers::Graph resnet50(const NetworkShape& shape);
 
+// Networks for signs: batch norm and hardtanh stand in front of each product but the first, and
+// quantizers of one bit put a sign in place of hardtanh (quant/passes.h).
+
+/// Three times 4096FC-BN-hardtanh on the flattened image, then FC-BN; no biases.
+/// Source: Hubara et al., "Binarized Neural Networks", arXiv:1602.02830, section 2.1 (MNIST).
+layers::Graph mlp_bnn(const NetworkShape& shape);
+
+/// lenet5's products in binary block order: 32C5-MP2, BN-hardtanh-64C5-MP2, BN-hardtanh-512FC,
+/// BN-hardtanh-FC. Order: Rastegari et al., "XNOR-Net", arXiv:1603.05279, figure 3.
+layers::Graph lenet5_binary(const NetworkShape& shape);
+
+/// vgg_small's products in that order: 128C3, BN-hardtanh-128C3-MP2, BN-hardtanh-256C3, ...
+layers::Graph vgg_small_xnor(const NetworkShape& shape);
+
+/// resnet20 with a shortcut of reals around every convolution: y = BN(conv(hardtanh(x))) + x; where
+/// shapes change the shortcut is a 3x3 average pooling and the channels twice, without weights.
+/// Source: Liu et al., "Bi-Real Net", arXiv:1808.00278, figure 3. Ours differs: its shortcuts that
+/// change shape are real 1x1 convolutions. resnet20_react has rprelu behind each add, as Liu et
+/// al., "ReActNet", arXiv:2003.03488 (whose shortcuts double the channels so).
+layers::Graph resnet20_bireal(const NetworkShape& shape);
+layers::Graph resnet20_react(const NetworkShape& shape);
+
+/// Bi-Real's ResNet-18, same shortcuts; images under 64 pixels a side get a 3x3 stem.
+layers::Graph resnet18_bireal(const NetworkShape& shape);
+
+using NetworkBuilder = std::function<layers::Graph(const NetworkShape&)>;
+
+/// Adds a network of the caller's, which `model.network` then names like a built-in one. Call it
+/// before the first configuration is read, from one thread: the names it may hold are fixed there.
+/// @throws ConfigError if `name` is taken, empty, or holds anything but letters, digits, '_', '-'
+///         and '.'.
+void register_network(const std::string& name, NetworkBuilder build);
+
+/// Built-in networks, then the registered ones.
 std::vector<std::string> network_names();
 /// @throws ConfigError for an unknown name, listing the known ones.
 layers::Graph build_network(std::string_view name, const NetworkShape& shape);
