@@ -32,6 +32,7 @@ const std::vector<KeyOption>& key_options() {
       {{"weight-bits", "B", "qat: 2 .. 8; default 8"}, "quant.weight_bits", true},
       {{"activation-bits", "B", "qat: 2 .. 8; default 8"}, "quant.activation_bits", true},
       {{"forward", "F", "qat: integer kernels (default) or float"}, "quant.forward", true},
+      {{"precision", "P", "f32 (default) or bf16: train.precision"}, "train.precision"},
       {{"classes", "N", "default 10"}, "data.classes"}};
   return options;
 }
@@ -66,7 +67,7 @@ nlohmann::json training_row(const trainers::Config& config, std::int64_t steps) 
   row["weight_bits"] = quantized ? config.quant.weight_bits : kFloatBits;
   row["activation_bits"] = quantized ? config.quant.activation_bits : kFloatBits;
   row["forward"] = quantized ? config.quant.forward : "float";
-  row["precision"] = "f32";  // of the backward pass and of what is not quantized
+  row["precision"] = config.train.precision;  // of the backward pass and of what is not quantized
   row["batch"] = config.train.batch;
   row["image_size"] = config.data.synthetic_height;
   row["classes"] = config.data.classes;
@@ -119,7 +120,8 @@ std::vector<std::string> training_bench_keys() {
           "train.weight_decay",
           "train.clip_norm",
           "train.label_smoothing",
-          "train.ema_decay"};
+          "train.ema_decay",
+          "train.precision"};
 }
 
 trainers::Config training_bench_config(const Arguments& arguments) {

@@ -4,8 +4,10 @@
 
 #include "bitloom/core/error.h"
 #include "command.h"
+#include "wait_policy.h"
 
 int main(int argc, char** argv) {
+  bitloom::tools::settle_wait_policy(argv);
   try {
     return bitloom::tools::run_program({argv + 1, argv + argc});
   } catch (const bitloom::Error& error) {

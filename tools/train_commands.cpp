@@ -33,7 +33,8 @@ trainers::Config as_resolved(trainers::Config wanted, const trainers::Config& st
 
 /// What a resumed run may change: the machine it runs on, which training answers with a warning.
 bool may_differ(const std::string& difference) {
-  return difference.starts_with("threads:") || difference.starts_with("isa:");
+  return difference.starts_with("threads:") || difference.starts_with("isa:") ||
+         difference.starts_with("train.precision:");
 }
 
 /// Configuration of a run to continue: the checkpoint's. Asking for another one is an error, as it
@@ -92,6 +93,7 @@ int run_train(const Arguments& arguments) {
   request.config = request.resume
                        ? resumed_config(arguments, request.out)
                        : trainers::load_config(arguments.value("config"), arguments.overrides);
+  request.precision = request.config.train.precision;
   prepare_machine(request.config.isa, request.config.threads);
   say(arguments, trainers::to_ini(request.config) + "\n");
   catch_interrupts();

@@ -1,3 +1,4 @@
+#include "bitloom/kernels/precision.h"
 #include "bitloom/train/optimizer.h"
 #include "bitloom/train/schedule.h"
 #include "config_key_kinds.h"
@@ -65,6 +66,9 @@ void declare_train(Keys& keys) {
   keys.push_back(real_key(
       "train.label_smoothing", "share of the target spread over all classes", {0.0, 0.9},
       [](auto& c) -> auto& { return c.train.label_smoothing; }));
+  keys.push_back(word_key(
+      "train.precision", "products of the float and backward passes: f32, or bf16 with f32 sums",
+      kernels::precision_words(), false, [](auto& c) -> auto& { return c.train.precision; }));
   keys.push_back(real_key(
       "train.ema_decay", "validate and export a moving average of weights; 0: the last ones",
       {0.0, 0.999999}, [](auto& c) -> auto& { return c.train.ema_decay; }));

@@ -29,7 +29,7 @@ void quantize(const QuantizeRequest& request) {
   const Experiment experiment(config);
   quantize_checkpoint(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);
-  checkpoint.environment = train::current_environment();
+  checkpoint.environment = train::current_environment(checkpoint.environment.precision);
   train::save_checkpoint(request.out, checkpoint);
 }
 

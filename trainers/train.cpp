@@ -6,6 +6,7 @@
 #include "bitloom/core/log.h"
 #include "bitloom/io/json_rows.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/kernels/precision.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "experiment.h"
@@ -26,8 +27,8 @@ train::Checkpoint fresh_checkpoint(const TrainRequest& request, const Config& co
   return checkpoint;
 }
 
-void warn_if_elsewhere(const train::RunEnvironment& then) {
-  const train::RunEnvironment now = train::current_environment();
+void warn_if_elsewhere(const train::RunEnvironment& then, const Config& config) {
+  const train::RunEnvironment now = train::current_environment(config.train.precision);
   const auto check = [](const char* what, const auto& before, const auto& after) {
     if (before != after) {
       log_warning(cat("resume: ", what, " was ", before, ", is ", after,
@@ -37,6 +38,7 @@ void warn_if_elsewhere(const train::RunEnvironment& then) {
   check("isa", then.isa, now.isa);
   check("threads", then.threads, now.threads);
   check("oneDNN", then.onednn_version, now.onednn_version);
+  check("precision", then.precision, now.precision);
 }
 
 Config resolved(const TrainRequest& request) {
@@ -92,11 +94,13 @@ TrainResult train(const TrainRequest& request) {
   if (request.resume) {
     checkpoint.emplace(train::load_checkpoint(file));
     config = config_from_ini(checkpoint->config_text, file.string());
-    warn_if_elsewhere(checkpoint->environment);
+    if (!request.precision.empty()) config.train.precision = request.precision;
+    warn_if_elsewhere(checkpoint->environment, config);
   } else {
     config = resolved(request);
     refuse_to_overwrite(file);
   }
+  kernels::usable_precision(config.train.precision);
   const Experiment experiment(config);
   if (request.resume) {
     require_same_network(*checkpoint, config, experiment, file);
@@ -109,7 +113,7 @@ TrainResult train(const TrainRequest& request) {
       train::save_checkpoint(teacher_file, train::load_trained(request.init));
     }
   }
-  checkpoint->environment = train::current_environment();
+  checkpoint->environment = train::current_environment(config.train.precision);
 
   std::unique_ptr<train::Teacher> teacher;
   if (learns_from_a_teacher(config)) {

@@ -122,6 +122,15 @@ bool has_exact_u8s8(Isa isa) {
   return isa == Isa::kOther || isa == Isa::kAvx512Vnni || isa == Isa::kAvx512Amx;
 }
 
+bool has_bf16(Isa isa) {
+#if defined(__x86_64__)
+  // Under a cap below the machine's best, oneDNN stops at a step that has no bf16.
+  return isa == detected_isa() && isa >= Isa::kAvx512Vnni && __builtin_cpu_supports("avx512bf16");
+#else
+  return false && isa == detected_isa();
+#endif
+}
+
 std::string cpu_name() {
   for (const char* key : {"model name", "Model", "Hardware"}) {
     const std::string name = cpuinfo_value(key);

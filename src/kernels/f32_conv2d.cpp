@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "f32_primitive.h"
+#include "int8_geometry.h"
 
 namespace bitloom::kernels {
 namespace {
@@ -10,15 +11,15 @@ namespace {
 using dnnl::memory;
 
 // O = groups * O/groups is split in oneDNN's logical dimensions; the memory is OHWI either way.
-memory::desc weight_desc(const F32Conv2dProblem& problem, bool plain) {
+memory::desc weight_desc(const F32Conv2dProblem& problem, DType dtype, bool plain) {
   const Shape& w = problem.weight;
   const std::int64_t groups = problem.window.groups;
   using Tag = memory::format_tag;
-  constexpr auto kF32 = memory::data_type::f32;
+  const memory::data_type type = onednn_type(dtype);
   if (groups == 1) {
-    return {{w[0], w[1], w[2], w[3]}, kF32, plain ? Tag::ohwi : Tag::any};
+    return {{w[0], w[1], w[2], w[3]}, type, plain ? Tag::ohwi : Tag::any};
   }
-  return {{groups, w[0] / groups, w[1], w[2], w[3]}, kF32, plain ? Tag::gohwi : Tag::any};
+  return {{groups, w[0] / groups, w[1], w[2], w[3]}, type, plain ? Tag::gohwi : Tag::any};
 }
 
 // One direction and the reorder between the master weights and the layout it is fastest with.
@@ -48,9 +49,11 @@ struct Direction {
   }
 };
 
-// The tensors between layers; weights in the master's layout.
+// The tensors between layers; weights in the master's layout. Operands have the problem's type,
+// results are f32.
 struct Descs {
-  memory::desc source, weight, destination, bias;
+  memory::desc source, weight, destination_gradient, bias;
+  memory::desc destination, source_gradient, weight_gradient;
 };
 
 Direction make_forward(const dnnl::convolution_forward::primitive_desc& pd, const Descs& descs) {
@@ -69,9 +72,9 @@ Direction make_backward_data(const dnnl::convolution_backward_data::primitive_de
   const memory::desc own = pd.weights_desc();
   Direction out;
   out.primitive = PreparedPrimitive::make<dnnl::convolution_backward_data>(
-      pd, {{DNNL_ARG_DIFF_DST, descs.destination},
+      pd, {{DNNL_ARG_DIFF_DST, descs.destination_gradient},
            {DNNL_ARG_WEIGHTS, own},
-           {DNNL_ARG_DIFF_SRC, descs.source}});
+           {DNNL_ARG_DIFF_SRC, descs.source_gradient}});
   out.set_reorder(descs.weight, own, own);
   return out;
 }
@@ -89,12 +92,12 @@ Direction make_backward_weights(const dnnl::convolution_backward_weights::primit
                                 const Descs& descs) {
   const memory::desc own = pd.diff_weights_desc();
   std::vector<PrimitiveArgument> arguments{{DNNL_ARG_SRC, descs.source},
-                                           {DNNL_ARG_DIFF_DST, descs.destination},
+                                           {DNNL_ARG_DIFF_DST, descs.destination_gradient},
                                            {DNNL_ARG_DIFF_WEIGHTS, own}};
   if (!descs.bias.is_zero()) arguments.push_back({DNNL_ARG_DIFF_BIAS, descs.bias});
   Direction out;
   out.primitive = PreparedPrimitive::make<dnnl::convolution_backward_weights>(pd, arguments);
-  out.set_reorder(own, descs.weight, own);
+  out.set_reorder(own, descs.weight_gradient, own);
   return out;
 }
 
@@ -132,11 +135,15 @@ class F32Conv2d::Impl {
  public:
   Impl(const F32Conv2dProblem& problem, const F32Directions& directions) {
     const Shape output = conv2d_output("convolution", problem);
-    const Descs descs{.source = nhwc_f32(problem.source),
-                      .weight = weight_desc(problem, true),
-                      .destination = nhwc_f32(output),
-                      .bias = problem.bias ? vector_f32(output.c()) : memory::desc()};
-    const memory::desc any = weight_desc(problem, false);
+    const DType type = problem.operands;
+    const Descs descs{.source = nhwc(problem.source, type),
+                      .weight = weight_desc(problem, type, true),
+                      .destination_gradient = nhwc(output, type),
+                      .bias = problem.bias ? vector_f32(output.c()) : memory::desc(),
+                      .destination = nhwc(output, DType::kF32),
+                      .source_gradient = nhwc(problem.source, DType::kF32),
+                      .weight_gradient = weight_desc(problem, DType::kF32, true)};
+    const memory::desc any = weight_desc(problem, type, false);
     const memory::dims strides{problem.window.stride, problem.window.stride};
     const memory::dims pad{problem.window.pad, problem.window.pad};
     constexpr auto kDirect = dnnl::algorithm::convolution_direct;
@@ -145,17 +152,22 @@ class F32Conv2d::Impl {
     // The backward descriptors need the forward one as a hint, even where forward never runs.
     const dnnl::convolution_forward::primitive_desc hint(
         engine(), dnnl::prop_kind::forward_training, kDirect, descs.source, any, descs.bias,
-        descs.destination, strides, pad, pad, attr);
-    if (directions.forward) forward = make_forward(hint, descs);
+        descs.destination_gradient, strides, pad, pad, attr);
+    if (directions.forward) {
+      forward = make_forward({engine(), dnnl::prop_kind::forward_training, kDirect, descs.source,
+                              any, descs.bias, descs.destination, strides, pad, pad, attr},
+                             descs);
+    }
     if (directions.backward_data) {
-      backward_data = make_backward_data(
-          {engine(), kDirect, descs.source, any, descs.destination, strides, pad, pad, hint, attr},
-          descs);
+      backward_data =
+          make_backward_data({engine(), kDirect, descs.source_gradient, any,
+                              descs.destination_gradient, strides, pad, pad, hint, attr},
+                             descs);
     }
     if (directions.backward_weights) {
-      dnnl::convolution_backward_weights::primitive_desc pd(engine(), kDirect, descs.source, any,
-                                                            descs.bias, descs.destination, strides,
-                                                            pad, pad, hint, attr);
+      dnnl::convolution_backward_weights::primitive_desc pd(
+          engine(), kDirect, descs.source, weight_desc(problem, DType::kF32, false), descs.bias,
+          descs.destination_gradient, strides, pad, pad, hint, attr);
       skip_racing(pd, problem.window);
       backward_weights = make_backward_weights(pd, descs);
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "f32_primitive.h"
+#include "int8_geometry.h"
 
 namespace bitloom::kernels {
 
@@ -15,13 +16,17 @@ class F32Linear::Impl {
   Impl(const F32LinearProblem& problem, const F32Directions& directions) : bias_(problem.bias) {
     using Tag = memory::format_tag;
     constexpr auto kF32 = memory::data_type::f32;
+    const memory::data_type type = onednn_type(problem.operands);
     const std::int64_t rows = problem.source.n();
     const std::int64_t inputs = problem.source.c();
     const std::int64_t outputs = problem.weight.n();
-    const memory::desc source({rows, inputs}, kF32, Tag::ab);
-    const memory::desc weight({outputs, inputs}, kF32, Tag::ab);
-    const memory::desc transposed({inputs, outputs}, kF32, Tag::ba);
+    const memory::desc source({rows, inputs}, type, Tag::ab);
+    const memory::desc weight({outputs, inputs}, type, Tag::ab);
+    const memory::desc transposed({inputs, outputs}, type, Tag::ba);
+    const memory::desc destination_gradient({rows, outputs}, type, Tag::ab);
     const memory::desc destination({rows, outputs}, kF32, Tag::ab);
+    const memory::desc source_gradient({rows, inputs}, kF32, Tag::ab);
+    const memory::desc weight_gradient({outputs, inputs}, kF32, Tag::ab);
     const dnnl::primitive_attr attr = user_scratchpad();
 
     if (directions.forward) {
@@ -34,19 +39,22 @@ class F32Linear::Impl {
     }
     if (directions.backward_data) {
       backward_data = PreparedPrimitive::make<dnnl::matmul>(
-          {engine(), destination, weight, source, attr},
-          {{DNNL_ARG_SRC, destination}, {DNNL_ARG_WEIGHTS, weight}, {DNNL_ARG_DST, source}});
+          {engine(), destination_gradient, weight, source_gradient, attr},
+          {{DNNL_ARG_SRC, destination_gradient},
+           {DNNL_ARG_WEIGHTS, weight},
+           {DNNL_ARG_DST, source_gradient}});
     }
     if (directions.backward_weights) {
       const memory::desc bias = bias_ ? vector_f32(outputs) : memory::desc();
       const dnnl::inner_product_forward::primitive_desc hint(
-          engine(), dnnl::prop_kind::forward_training, source, weight, bias, destination, attr);
+          engine(), dnnl::prop_kind::forward_training, source, weight, bias, destination_gradient,
+          attr);
       std::vector<PrimitiveArgument> arguments{{DNNL_ARG_SRC, source},
-                                               {DNNL_ARG_DIFF_DST, destination},
-                                               {DNNL_ARG_DIFF_WEIGHTS, weight}};
+                                               {DNNL_ARG_DIFF_DST, destination_gradient},
+                                               {DNNL_ARG_DIFF_WEIGHTS, weight_gradient}};
       if (bias_) arguments.push_back({DNNL_ARG_DIFF_BIAS, bias});
       backward_weights = PreparedPrimitive::make<dnnl::inner_product_backward_weights>(
-          {engine(), source, weight, bias, destination, hint, attr}, arguments);
+          {engine(), source, weight_gradient, bias, destination_gradient, hint, attr}, arguments);
     }
   }
 

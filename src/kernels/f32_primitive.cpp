@@ -1,6 +1,7 @@
 #include "f32_primitive.h"
 
 #include "bitloom/core/tensor.h"
+#include "int8_geometry.h"
 
 namespace bitloom::kernels {
 
@@ -34,11 +35,13 @@ dnnl::primitive_attr user_scratchpad() {
   return attr;
 }
 
-dnnl::memory::desc nhwc_f32(const Shape& shape) {
+dnnl::memory::desc nhwc(const Shape& shape, DType dtype) {
   return {{shape.n(), shape.c(), shape.h(), shape.w()},
-          dnnl::memory::data_type::f32,
+          onednn_type(dtype),
           dnnl::memory::format_tag::nhwc};
 }
+
+dnnl::memory::desc nhwc_f32(const Shape& shape) { return nhwc(shape, DType::kF32); }
 
 dnnl::memory::desc vector_f32(std::int64_t count) {
   return {{count}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::x};

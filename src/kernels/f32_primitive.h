@@ -10,6 +10,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/shape.h"
+#include "bitloom/core/tensor.h"
 #include "bitloom/kernels/onednn.h"
 
 namespace bitloom::kernels {
@@ -58,7 +59,8 @@ class PreparedPrimitive {
 
 dnnl::primitive_attr user_scratchpad();
 
-/// Logical [N, C, H, W] f32 in NHWC memory; rank 2 reads as [N, C, 1, 1].
+/// Logical [N, C, H, W] in NHWC memory; rank 2 reads as [N, C, 1, 1].
+dnnl::memory::desc nhwc(const Shape& shape, DType dtype);
 dnnl::memory::desc nhwc_f32(const Shape& shape);
 dnnl::memory::desc vector_f32(std::int64_t count);
 

@@ -78,11 +78,13 @@ dnnl::memory::data_type onednn_type(DType dtype) {
       return dnnl::memory::data_type::s32;
     case DType::kF32:
       return dnnl::memory::data_type::f32;
+    case DType::kBf16:
+      return dnnl::memory::data_type::bf16;
     default:
       break;
   }
   throw BackendError({.place = "oneDNN",
-                      .expected = "f32, s32, u8 or s8",
+                      .expected = "f32, bf16, s32, u8 or s8",
                       .found = std::string(to_word(dtype)),
                       .remedy = ""});
 }

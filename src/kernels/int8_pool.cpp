@@ -30,11 +30,6 @@ Shape pooled(const Shape& source, const integer::Window& window) {
   return {source.n(), source.c(), height / window.stride + 1, width / window.stride + 1};
 }
 
-Memory::desc nhwc(const Shape& shape, DType dtype) {
-  return {
-      {shape.n(), shape.c(), shape.h(), shape.w()}, onednn_type(dtype), Memory::format_tag::nhwc};
-}
-
 }  // namespace
 
 class Int8MaxPool::Impl {

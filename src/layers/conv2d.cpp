@@ -12,8 +12,12 @@ std::unique_ptr<Layer> make_conv2d(const LayerContext& context) {
                                           .window = window_of(context.node, 1),
                                           .bias = flag(context.node, "bias", false)};
   const Shape output = kernels::conv2d_output(context.node.name, problem);
-  return std::make_unique<WeightedLayer<kernels::F32Conv2dProblem, kernels::F32Conv2d>>(
-      context, problem, output);
+  return std::make_unique<WeightedLayer>(context,
+                                         kernels::TrainingProblem{.source = problem.source,
+                                                                  .weight = problem.weight,
+                                                                  .window = problem.window,
+                                                                  .bias = problem.bias},
+                                         output);
 }
 
 }  // namespace bitloom::layers

@@ -1,5 +1,4 @@
 #include "bitloom/core/error.h"
-#include "bitloom/kernels/f32_linear.h"
 #include "float_layers.h"
 #include "weighted_layer.h"
 
@@ -21,10 +20,11 @@ std::unique_ptr<Layer> make_linear(const LayerContext& context) {
                       .found = to_string(weight),
                       .remedy = ""});
   }
-  const kernels::F32LinearProblem problem{
-      .source = source, .weight = weight, .bias = flag(context.node, "bias", false)};
-  return std::make_unique<WeightedLayer<kernels::F32LinearProblem, kernels::F32Linear>>(
-      context, problem, Shape{source.n(), weight.n()});
+  return std::make_unique<WeightedLayer>(
+      context,
+      kernels::TrainingProblem{
+          .source = source, .weight = weight, .bias = flag(context.node, "bias", false)},
+      Shape{source.n(), weight.n()});
 }
 
 }  // namespace bitloom::layers

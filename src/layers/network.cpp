@@ -148,7 +148,8 @@ void Network::Impl::add(const Node& node, const LayerRegistry& registry, Paramet
     inputs.back().needs_gradient = from.needs_gradient;
     made.needs_gradient |= from.needs_gradient;
   }
-  made.layer = kind.make({node, inputs, store, options_.batch, options_.training});
+  made.layer =
+      kind.make({node, inputs, store, options_.batch, options_.training, options_.precision});
   made.edge = made.layer->output();
   made.memory = made.layer->memory();
   const Parameter* parameter = made.layer->parameter();

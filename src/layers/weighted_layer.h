@@ -1,52 +1,25 @@
-// What conv2d and linear share: an f32 product of input and weight, with or without a bias.
+// What conv2d and linear share: a product of input and weight, with or without a bias.
 #pragma once
 
+#include "bitloom/kernels/training_product.h"
 #include "float_layers.h"
 
 namespace bitloom::layers {
 
-/// Kernel is kernels::F32Conv2d or kernels::F32Linear, Problem what it is made from.
-template <typename Problem, typename Kernel>
 class WeightedLayer final : public Layer {
  public:
-  WeightedLayer(const LayerContext& context, const Problem& problem, const Shape& output)
-      : kernel_(problem,
-                {.backward_data = context.training && context.inputs[0].needs_gradient,
-                 .backward_weights = context.training && context.inputs[1].needs_gradient}) {
-    edge_.shape = output;
-    if (problem.bias) {
-      bias_ = &context.parameters.declare(context.node.name + ".bias", Shape{output.c()},
-                                          Role::kBias, {});
-    }
-  }
+  /// `problem` without its precision, which is the context's.
+  WeightedLayer(const LayerContext& context, kernels::TrainingProblem problem, const Shape& output);
 
   const Edge& output() const override { return edge_; }
-
   LayerMemory memory() const override {
-    return {.scratch_bytes = kernel_.scratch_bytes(), .backward_reads_input = {true, true}};
+    return {.scratch_bytes = product_.scratch_bytes(), .backward_reads_input = {true, true}};
   }
-
-  void forward(const ForwardCall& call) override {
-    kernel_.forward(call.inputs[0], call.inputs[1],
-                    bias_ != nullptr ? bias_->value.view() : TensorView(), call.output,
-                    call.scratch);
-  }
-
-  void backward(const BackwardCall& call) override {
-    if (!call.input_gradients[1].empty()) {
-      kernel_.backward_weights(call.inputs[0], call.output_gradient, call.input_gradients[1],
-                               bias_ != nullptr ? bias_->gradient.view() : TensorView(),
-                               call.scratch);
-      lap(call.clock, Lap::kBackwardWeights);
-    }
-    if (!call.input_gradients[0].empty()) {
-      kernel_.backward_data(call.output_gradient, call.inputs[1], call.input_gradients[0],
-                            call.scratch);
-    }
-  }
+  void forward(const ForwardCall& call) override;
+  void backward(const BackwardCall& call) override;
 
  private:
-  Kernel kernel_;
+  kernels::TrainingProduct product_;
   Parameter* bias_ = nullptr;
   Edge edge_;
 };

@@ -27,7 +27,8 @@ ExportedProduct::ExportedProduct(const LayerContext& context)
       destination_(scale_of_unit(context)),
       destination_zero_point_(static_cast<std::int32_t>(context.node.integer("zero_point", 0))),
       folded_bias_(DType::kF32, multiplier_.shape()),
-      sums_(DType::kF32, multiplier_.shape()) {
+      sums_(DType::kF32, multiplier_.shape()),
+      slopes_(DType::kF32, multiplier_.shape()) {
   const Node batch_norm = batch_norm_of(context.node);
   const bool normalized = !batch_norm.name.empty();
   if (normalized) {
@@ -58,34 +59,31 @@ void ExportedProduct::forward(const layers::ForwardCall& call) {
   run(call, folded_bias_);
 }
 
+// Scratch: the weights' reals, then what the products need.
+layers::LayerMemory ExportedProduct::memory() const {
+  layers::LayerMemory memory = QuantizedProduct::memory();
+  if (training_product_ != nullptr) memory.scratch_bytes += weight_bytes();
+  return memory;
+}
+
+std::size_t ExportedProduct::weight_bytes() const {
+  const std::size_t bytes = static_cast<std::size_t>(weight_.shape.elements()) * sizeof(float);
+  return (bytes + Tensor::kAlignment - 1) / Tensor::kAlignment * Tensor::kAlignment;
+}
+
 void ExportedProduct::backward(const layers::BackwardCall& call) {
-  const Workspace space = workspace(call.scratch);
-  const ConstTensorView dy = call.output_gradient;
-  float* weight = space.weight.data<float>();
-  kernels::dequantize(call.inputs[0].raw(), source_rows_, space.source.data<float>());
-  lap(call.clock, Lap::kElementwise);
-  kernels::dequantize(call.inputs[1].raw(), weight_rows_, weight);
-  lap(call.clock, Lap::kWeightPreparation);
-  std::visit(
-      [&](auto& product) {
-        product.backward_weights(space.source, dy, call.input_gradients[1], sums_, space.scratch);
-      },
-      *float_product_);
-  scale_gradients(weight, call);
-  lap(call.clock, Lap::kBackwardWeights);
-  if (call.input_gradients[0].empty()) return;
-  const std::int64_t cols = weight_.shape.elements() / weight_.shape[0];
-  for (std::int64_t o = 0; o < weight_.shape[0]; ++o) {
-    const auto slope = static_cast<float>(affines_.at(o).slope);
-    for (std::int64_t i = o * cols; i < (o + 1) * cols; ++i) weight[i] *= slope;
+  for (std::int64_t o = 0; o < slopes_.elements(); ++o) {
+    slopes_.data<float>()[o] = static_cast<float>(affines_.at(o).slope);
   }
+  kernels::TrainingProduct::Backward product = backward_call(call);
+  product.slope = slopes_.data<float>();
+  product.bias_gradient = sums_;
+  training_product_->backward(product, call.scratch + weight_bytes());
+  lap(call.clock, Lap::kBackwardData);
+  auto* weight = reinterpret_cast<float*>(call.scratch);
+  kernels::dequantize(call.inputs[1].raw(), weight_rows_, weight);
+  scale_gradients(weight, call);
   lap(call.clock, Lap::kWeightPreparation);
-  std::visit(
-      [&](auto& product) {
-        product.backward_data(dy, space.weight, call.input_gradients[0].reshaped(source_.shape),
-                              space.scratch);
-      },
-      *float_product_);
 }
 
 // From D and the sums of dy to the gradients of weight, bias, gamma and beta.

@@ -60,10 +60,6 @@ kernels::F32Directions backward_only(const LayerContext& context) {
           .backward_weights = context.inputs[1].needs_gradient};
 }
 
-std::size_t aligned(std::size_t bytes) {
-  return (bytes + Tensor::kAlignment - 1) / Tensor::kAlignment * Tensor::kAlignment;
-}
-
 }  // namespace
 
 QuantizedProduct::QuantizedProduct(const LayerContext& context)
@@ -85,32 +81,20 @@ QuantizedProduct::QuantizedProduct(const LayerContext& context, bool adds)
                                         layers::Role::kBias, {});
   }
   if (!context.training) return;
-  if (is_linear(context)) {
-    float_product_ = std::make_unique<FloatProduct>(kernels::F32Linear(
-        {.source = problem.source, .weight = problem.weight, .bias = problem.bias},
-        backward_only(context)));
-  } else {
-    float_product_ = std::make_unique<FloatProduct>(kernels::F32Conv2d({.source = problem.source,
-                                                                        .weight = problem.weight,
-                                                                        .window = problem.window,
-                                                                        .bias = problem.bias},
-                                                                       backward_only(context)));
-  }
-}
-
-std::size_t QuantizedProduct::float_scratch_bytes() const {
-  return std::visit([](const auto& product) { return product.scratch_bytes(); }, *float_product_);
+  training_product_ = std::make_unique<kernels::TrainingProduct>(
+      kernels::TrainingProblem{.source = problem.source,
+                               .source_dtype = problem.source_dtype,
+                               .weight = problem.weight,
+                               .weight_dtype = weight_.dtype,
+                               .window = problem.window,
+                               .bias = problem.bias,
+                               .precision = context.precision},
+      backward_only(context));
 }
 
 layers::LayerMemory QuantizedProduct::memory() const {
-  layers::LayerMemory memory{.backward_reads_input = {true, true}};
-  if (float_product_ != nullptr) {
-    memory.scratch_bytes =
-        aligned(static_cast<std::size_t>(source_.shape.elements()) * sizeof(float)) +
-        aligned(static_cast<std::size_t>(weight_.shape.elements()) * sizeof(float)) +
-        float_scratch_bytes();
-  }
-  return memory;
+  return {.scratch_bytes = training_product_ == nullptr ? 0 : training_product_->scratch_bytes(),
+          .backward_reads_input = {true, true}};
 }
 
 void QuantizedProduct::forward(const layers::ForwardCall& call) {
@@ -135,38 +119,22 @@ void QuantizedProduct::run(const layers::ForwardCall& call, ConstTensorView adde
   product_.run(call.inputs[0].reshaped(source_.shape), {}, call.output);
 }
 
-QuantizedProduct::Workspace QuantizedProduct::workspace(std::byte* scratch) const {
-  const auto bytes = [](const Edge& edge) {
-    return aligned(static_cast<std::size_t>(edge.shape.elements()) * sizeof(float));
-  };
-  std::byte* weight = scratch + bytes(source_);
-  return {.source = {DType::kF32, source_.shape, scratch},
-          .weight = {DType::kF32, weight_.shape, weight},
-          .scratch = weight + bytes(weight_)};
+kernels::TrainingProduct::Backward QuantizedProduct::backward_call(
+    const layers::BackwardCall& call) const {
+  return {.source = call.inputs[0].reshaped(source_.shape),
+          .source_rows = source_rows_,
+          .weight = call.inputs[1],
+          .weight_rows = weight_rows_,
+          .gradient = call.output_gradient,
+          .weight_gradient = call.input_gradients[1],
+          .source_gradient = call.input_gradients[0],
+          .clock = call.clock};
 }
 
 void QuantizedProduct::backward(const layers::BackwardCall& call) {
-  const Workspace space = workspace(call.scratch);
-  const TensorView source_gradient = call.input_gradients[0];
-  const TensorView weight_gradient = call.input_gradients[1];
-  const TensorView bias_gradient = bias_ == nullptr ? TensorView() : bias_->gradient.view();
-  std::visit(
-      [&](auto& product) {
-        if (!weight_gradient.empty()) {
-          kernels::dequantize(call.inputs[0].raw(), source_rows_, space.source.data<float>());
-          lap(call.clock, Lap::kElementwise);
-          product.backward_weights(space.source, call.output_gradient, weight_gradient,
-                                   bias_gradient, space.scratch);
-          lap(call.clock, Lap::kBackwardWeights);
-        }
-        if (!source_gradient.empty()) {
-          kernels::dequantize(call.inputs[1].raw(), weight_rows_, space.weight.data<float>());
-          lap(call.clock, Lap::kWeightPreparation);
-          product.backward_data(call.output_gradient, space.weight,
-                                source_gradient.reshaped(source_.shape), space.scratch);
-        }
-      },
-      *float_product_);
+  kernels::TrainingProduct::Backward product = backward_call(call);
+  if (bias_ != nullptr) product.bias_gradient = bias_->gradient;
+  training_product_->backward(product, call.scratch);
 }
 
 QuantizedAdd::QuantizedAdd(const LayerContext& context)

@@ -43,10 +43,11 @@ void require_finite(const Archive& archive, const std::string& path, const Tenso
 
 }  // namespace
 
-RunEnvironment current_environment() {
+RunEnvironment current_environment(const std::string& precision) {
   return {.isa = std::string(to_word(effective_isa())),
           .threads = threads(),
-          .onednn_version = kernels::onednn_version()};
+          .onednn_version = kernels::onednn_version(),
+          .precision = precision};
 }
 
 void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkpoint) {
@@ -78,6 +79,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   archive.put_attribute("", "isa", checkpoint.environment.isa);
   archive.put_attribute("", "threads", std::int64_t{checkpoint.environment.threads});
   archive.put_attribute("", "onednn_version", checkpoint.environment.onednn_version);
+  archive.put_attribute("", "precision", checkpoint.environment.precision);
   io::save_archive(path, archive);
 }
 
@@ -115,6 +117,9 @@ Checkpoint checkpoint_from_archive(const Archive& archive) {
   checkpoint.environment = {.isa = archive.word("", "isa"),
                             .threads = static_cast<int>(archive.integer("", "threads")),
                             .onednn_version = archive.word("", "onednn_version")};
+  if (archive.has_attribute("", "precision")) {
+    checkpoint.environment.precision = archive.word("", "precision");
+  }
   return checkpoint;
 }
 

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <new>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/layers/network.h"
 #include "layers/random_parameters.h"
 
@@ -58,7 +59,7 @@ namespace {
 
 constexpr std::size_t kLargestOfOneDnn = 4096;
 
-TEST(Allocation, StepsAllocateNothingOfOurs) {
+void expect_no_allocations(kernels::Precision precision) {
   ParameterStore store(1);
   const Graph graph = Graph::parse(R"(bitloom-graph 1
     input = input(shape=3x16x16)
@@ -81,7 +82,7 @@ TEST(Allocation, StepsAllocateNothingOfOurs) {
     l = linear(f, w3, bias=1))",
                                    "test");
   constexpr std::int64_t kBatch = 8;
-  Network network(graph, float_layers(), store, {.batch = kBatch});
+  Network network(graph, float_layers(), store, {.batch = kBatch, .precision = precision});
   Tensor images(DType::kF32, {kBatch, 3, 16, 16});
   fill_normal(images, "images");
   Tensor gradient(DType::kF32, {kBatch, 10});
@@ -98,6 +99,13 @@ TEST(Allocation, StepsAllocateNothingOfOurs) {
   EXPECT_GT(g_count, 0) << "the counter counts nothing";
   EXPECT_EQ(in_step[3], in_step[2]);
   EXPECT_LE(g_largest, kLargestOfOneDnn);
+}
+
+TEST(Allocation, StepsAllocateNothingOfOurs) { expect_no_allocations(kernels::Precision::kF32); }
+
+TEST(Allocation, StepsInBf16AllocateNothingOfOurs) {
+  if (!has_bf16(effective_isa())) GTEST_SKIP() << "no bf16 products";
+  expect_no_allocations(kernels::Precision::kBf16);
 }
 
 }  // namespace

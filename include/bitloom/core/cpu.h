@@ -22,6 +22,9 @@ Isa effective_isa();
 void cap_isa(Isa isa);
 /// True where u8*s8 products are summed in 32 bits (VNNI, AMX, not x86).
 bool has_exact_u8s8(Isa isa);
+/// True where the CPU multiplies bf16 numbers and `isa`, a cap, does not take that away: bf16 comes
+/// with some avx512_vnni machines and with all of avx512_amx.
+bool has_bf16(Isa isa);
 
 /// CPU model name as the system reports it, for rows.
 std::string cpu_name();

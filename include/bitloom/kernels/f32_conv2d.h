@@ -1,5 +1,5 @@
-// One f32 convolution on oneDNN, forward and both backward directions, planned once.
-// Comes from: layers/conv2d (float), quant (backward pass of quantized convolutions).
+// One convolution with f32 results on oneDNN, forward and both backward directions, planned once.
+// Comes from: kernels/training_product.h, quant/rounding.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,9 @@ struct F32Conv2dProblem {
   Shape source;            ///< [N, C, H, W]
   Shape weight;            ///< [O, C/groups, KH, KW]; gives the kernel's size
   integer::Window window;  ///< stride, pad and groups; its kernel is not read
-  bool bias = false;
+  bool bias = false;       ///< f32
+  /// Of source, weight and destination gradient: kF32 or kBf16. Every result is f32.
+  DType operands = DType::kF32;
 };
 
 /// [N, O, (H + 2 pad - KH) / stride + 1, the same for W].

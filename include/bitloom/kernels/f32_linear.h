@@ -1,5 +1,5 @@
-// One f32 matrix product with a weight on oneDNN, forward and both backward directions.
-// Comes from: layers/linear (float), quant (backward pass of quantized linear layers).
+// One matrix product with a weight and f32 results on oneDNN, forward and both backward directions.
+// Comes from: kernels/training_product.h, quant/rounding.
 #pragma once
 
 #include <cstddef>
@@ -13,9 +13,10 @@ namespace bitloom::kernels {
 
 /// Everything that decides the primitives.
 struct F32LinearProblem {
-  Shape source;  ///< [N, I]
-  Shape weight;  ///< [O, I]
-  bool bias = false;
+  Shape source;                  ///< [N, I]
+  Shape weight;                  ///< [O, I]
+  bool bias = false;             ///< f32
+  DType operands = DType::kF32;  ///< as in F32Conv2dProblem
 };
 
 /// Forward:          y[n,o] = sum_i x[n,i] * w[o,i] + b[o]

@@ -15,6 +15,7 @@
 #include "bitloom/core/lap_clock.h"
 #include "bitloom/core/tensor.h"
 #include "bitloom/integer/affine.h"
+#include "bitloom/kernels/precision.h"
 #include "bitloom/layers/graph.h"
 #include "bitloom/layers/parameter.h"
 
@@ -46,7 +47,8 @@ struct LayerContext {
   std::span<const Edge> inputs;
   ParameterStore& parameters;
   std::int64_t batch = 1;
-  bool training = true;  ///< false: backward is never called
+  bool training = true;                                     ///< false: backward is never called
+  kernels::Precision precision = kernels::Precision::kF32;  ///< of products of reals
 };
 
 /// Memory a layer asks the network to plan.

@@ -16,6 +16,7 @@ struct NetworkOptions {
   std::int64_t batch = 1;
   bool training = true;           ///< plan memory for backward; false frees activations as it goes
   bool keep_all_tensors = false;  ///< every edge keeps its own memory (for SQNR, calibration)
+  kernels::Precision precision = kernels::Precision::kF32;  ///< of products of reals
 };
 
 /// Runs a graph on parameters that it declares in `store` and shares with other networks.

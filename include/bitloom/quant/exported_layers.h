@@ -26,10 +26,12 @@ class ExportedProduct final : public QuantizedProduct {
  public:
   explicit ExportedProduct(const layers::LayerContext& context);
 
+  layers::LayerMemory memory() const override;
   void forward(const layers::ForwardCall& call) override;
   void backward(const layers::BackwardCall& call) override;
 
  private:
+  std::size_t weight_bytes() const;
   void scale_gradients(const float* weight, const layers::BackwardCall& call);
 
   const layers::Parameter& destination_;
@@ -39,6 +41,7 @@ class ExportedProduct final : public QuantizedProduct {
   ChannelAffines affines_;
   Tensor folded_bias_;
   Tensor sums_;  // of dy, a channel each
+  Tensor slopes_;
 };
 
 /// `exported_add(branch, shortcut, unit=Q)`: the branch in codes of Q, the shortcut codes of its

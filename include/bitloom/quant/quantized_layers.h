@@ -1,16 +1,13 @@
 // What a quantization-aware step computes with: products of codes on the integer kernels, whose
-// backward pass is f32 on the dequantized operands.
+// backward pass is f32 or bf16 on the same operands.
 // Comes from: quant/passes.h (use_integer_forward). Goes to: layers/network.h.
 #pragma once
 
 #include <memory>
-#include <string>
-#include <variant>
 
-#include "bitloom/kernels/f32_conv2d.h"
-#include "bitloom/kernels/f32_linear.h"
 #include "bitloom/kernels/fake_quant.h"
 #include "bitloom/kernels/int8_product.h"
+#include "bitloom/kernels/training_product.h"
 #include "bitloom/layers/layer.h"
 
 namespace bitloom::quant {
@@ -23,7 +20,9 @@ layers::LayerRegistry quantized_layers();
 ///
 /// Forward:  y[o] = float(acc) * m[o] (+ bias[o]), m[o] = s_x * s_w[o] computed in double, rounded
 ///           once; acc = sum (x - z_x) * w on int8 kernels: integer/requantize.h's first two steps.
-/// Backward: conv2d's (linear's) f32 gradients with the dequantized x and weight.
+/// Backward: conv2d's (linear's) gradients with the reals of x and weight;
+/// kernels/training_product.h
+///           says how in which precision.
 /// Attributes and parameters: those of conv2d and linear.
 /// Ours differs from fake quantization in float by rounding alone: sums of codes are exact.
 class QuantizedProduct : public layers::Layer {
@@ -36,31 +35,22 @@ class QuantizedProduct : public layers::Layer {
   void backward(const layers::BackwardCall& call) override;
 
  protected:
-  using FloatProduct = std::variant<kernels::F32Conv2d, kernels::F32Linear>;
-  /// Reals of both operands, and the rest of a call's scratch.
-  struct Workspace {
-    TensorView source;
-    TensorView weight;
-    std::byte* scratch = nullptr;
-  };
-
   /// `adds` says that run() is given something to add per channel, whatever the bias attribute.
   QuantizedProduct(const layers::LayerContext& context, bool adds);
   /// The product with multiplier_ and `added` (may be empty) as it stands.
   void run(const layers::ForwardCall& call, ConstTensorView added);
-  Workspace workspace(std::byte* scratch) const;
+  /// Both operands and the clock of a backward pass; its results are the caller's to name.
+  kernels::TrainingProduct::Backward backward_call(const layers::BackwardCall& call) const;
 
   layers::Edge source_;
   layers::Edge weight_;
   kernels::RowsFormat source_rows_;
   kernels::RowsFormat weight_rows_;
-  std::unique_ptr<FloatProduct> float_product_;  // only in training
+  std::unique_ptr<kernels::TrainingProduct> training_product_;  // only in training
   Tensor multiplier_;
   layers::Parameter* bias_ = nullptr;
 
  private:
-  std::size_t float_scratch_bytes() const;
-
   layers::Edge edge_;
   kernels::Int8Product product_;
 };

@@ -30,8 +30,9 @@ struct RunEnvironment {
   std::string isa;
   int threads = 0;
   std::string onednn_version;
+  std::string precision = "f32";  ///< train.precision; f32 in files that do not say it
 };
-RunEnvironment current_environment();
+RunEnvironment current_environment(const std::string& precision);
 
 struct Checkpoint {
   explicit Checkpoint(std::uint64_t seed) : parameters(seed) {}

@@ -31,6 +31,7 @@ struct TrainOptions {
   double scale_lr_ratio = 0.1;        ///< learning rate of quantizer scales / lr
   double clip_norm = 0.0;             ///< greatest norm of all gradients together; 0: any
   double label_smoothing = 0.0;       ///< share of the target spread over all classes
+  std::string precision = "f32";      ///< of the products: kernels/precision.h
   double ema_decay = 0.0;             ///< share of the old average of weights; 0: no average
   std::int64_t checkpoint_steps = 0;  ///< also save every so many steps; 0: at each epoch's end
   /// QAT that starts from a float checkpoint uses these instead of epochs and lr.

@@ -30,6 +30,7 @@ struct TrainRequest {
   std::filesystem::path out;   ///< folder: checkpoint.h5, config.cfg, epochs.jsonl (teacher.h5)
   std::filesystem::path init;  ///< checkpoint whose weights start the run; may be empty
   bool resume = false;         ///< continue out/checkpoint.h5 bit for bit; config comes from it
+  std::string precision;       ///< resume: train.precision from here on; empty: the run's own
   StepWatcher watcher;
 };
 struct TrainResult {

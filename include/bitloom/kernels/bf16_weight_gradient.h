@@ -1,0 +1,74 @@
+// The gradient of a convolution's weights from bf16 operands, for CPUs with AVX512-BF16.
+// Comes from: kernels/training_product.h. Nothing like it in oneDNN 3.2: see the numbers below.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "bitloom/core/tensor.h"
+#include "bitloom/kernels/f32_conv2d.h"
+
+namespace bitloom::kernels {
+
+/// dw[o,u,v,i] = scale * sum_{n,y,x} bf16(dy[n,o,y,x]) * c[n,i,y*s+u-p,x*s+v-p]
+/// db[o]       = sum_{n,y,x} dy[n,o,y,x]
+/// dd[n,o,y,x] = bf16(dy[n,o,y,x] * data_factor[o]), what backward-data will multiply
+///
+/// with c = bf16(source - zero_point), rounded half to even (codes are exact). Products are summed
+/// in f32 in an order that depends on shapes and thread count alone; numbers below 2^-126 count
+/// as 0.
+///
+/// Each thread takes some images, and of those as many at a time as fit its second-level cache:
+/// their bytes (or f32) become bf16 in pairs of neighbouring columns, which is what the
+/// instruction multiplies; then sums stay in registers over all of these images. oneDNN reads
+/// bf16 tensors that lie in memory and transposes them once more: on a Zen 4 (two threads, batch
+/// 128) its kernel runs 16 -> 16 channels of 32x32 at 257 GFLOP/s, a strided one at 72; this one at
+/// 400 and 300.
+class Bf16WeightGradient {
+ public:
+  /// True if the CPU (within the ISA cap) and the problem fit: no groups, channels in sixteens,
+  /// stride 1 or 2, kernels 1, 3 or 5 columns wide.
+  static bool supports(const F32Conv2dProblem& problem);
+
+  /// @pre supports(problem).
+  explicit Bf16WeightGradient(const F32Conv2dProblem& problem);
+
+  /// Operands and results of one call; NHWC and OHWI.
+  struct Call {
+    const void* source = nullptr;  ///< [N, H, W, I]
+    DType source_dtype = DType::kF32;
+    std::int32_t zero_point = 0;      ///< of codes
+    const float* gradient = nullptr;  ///< dy [N, H', W', O]
+    float scale = 1.0F;
+    float* weight_gradient = nullptr;    ///< dw [O, KH, KW, I]
+    float* bias_gradient = nullptr;      ///< db [O], or nullptr
+    const float* data_factor = nullptr;  ///< [O], or nullptr for 1
+    Bf16* data_gradient = nullptr;       ///< dd [N, H', W', O], or nullptr
+  };
+  /// What run() needs, 64-byte aligned.
+  std::size_t scratch_bytes() const;
+  void run(const Call& call, std::byte* scratch) const noexcept;
+
+  /// Sizes that everything below follows from.
+  struct Plan {
+    std::int64_t images, height, width, inputs;   // of the source
+    std::int64_t out_height, out_width, outputs;  // of the gradient
+    std::int64_t kernel_h, kernel_w, stride, pad;
+    std::int64_t phases;     // columns of one remainder by the stride lie together
+    std::int64_t row_pairs;  // of one phase of one source row, with what taps read beyond
+    std::int64_t out_pairs;  // of one gradient row
+    std::int64_t group;      // images converted at a time
+  };
+
+ private:
+  std::size_t thread_bytes() const;
+  Plan plan_;
+};
+
+namespace reference {
+/// The same sums in double, of the same rounded operands; reads no data_*.
+void bf16_weight_gradient(const F32Conv2dProblem& problem, const Bf16WeightGradient::Call& call);
+}  // namespace reference
+
+}  // namespace bitloom::kernels

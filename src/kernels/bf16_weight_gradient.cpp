@@ -1,0 +1,468 @@
+#include "bitloom/kernels/bf16_weight_gradient.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "bitloom/core/cpu.h"
+#include "bitloom/core/parallel.h"
+#include "bitloom/kernels/bf16_convert.h"
+#include "f32_primitive.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+// GCC 12 takes the undefined registers inside its own intrinsics for ours (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+namespace bitloom::kernels {
+namespace {
+
+using Plan = Bf16WeightGradient::Plan;
+using Call = Bf16WeightGradient::Call;
+
+// Converted bytes of a group: half of a second-level cache of 1 MB, the rest is for sums.
+constexpr std::int64_t kGroupBytes = 384 * 1024;
+constexpr std::int64_t kLanes = 16;
+constexpr std::int64_t kPairBytes = kLanes * 4;  // two pixels of sixteen channels
+
+std::int64_t source_bytes(const Plan& plan) {  // of one image, converted
+  return plan.inputs / kLanes * plan.height * plan.phases * plan.row_pairs * kPairBytes;
+}
+std::int64_t gradient_bytes(const Plan& plan) {
+  return plan.out_height * plan.out_pairs * plan.outputs * 4;
+}
+std::int64_t weight_count(const Plan& plan) {
+  return plan.outputs * plan.kernel_h * plan.kernel_w * plan.inputs;
+}
+
+// Where one thread's scratch lies.
+struct Workspace {
+  std::byte* source;
+  std::byte* gradient;
+  float* sums;  // [O] of one image, then of all
+};
+
+#if defined(__x86_64__)
+
+#define BITLOOM_BF16 \
+  __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi2")))
+
+// Two pixels of sixteen channels: first and second of each channel side by side.
+BITLOOM_BF16 inline __m512i paired(__m512i halves) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutexvar_epi16(order, halves);
+}
+
+// Sixteen bf16 of `first` below sixteen of `second`.
+BITLOOM_BF16 inline __m512i rounded(__m512 first, __m512 second) {
+  return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
+}
+
+BITLOOM_BF16 inline __m512 load(const float* from, __m512i /*zero_point*/) {
+  return _mm512_loadu_ps(from);
+}
+BITLOOM_BF16 inline __m512 load(const std::uint8_t* from, __m512i zero_point) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), zero_point));
+}
+BITLOOM_BF16 inline __m512 load(const std::int8_t* from, __m512i zero_point) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepi8_epi32(codes), zero_point));
+}
+
+// One source row of sixteen channels: [phase][pair][16][2], 0 outside.
+template <typename T>
+BITLOOM_BF16 void convert_source_row(const Plan& plan, const T* row, std::int32_t zero_point,
+                                     std::byte* to) {
+  const __m512i zero = _mm512_set1_epi32(zero_point);
+  for (std::int64_t phase = 0; phase < plan.phases; ++phase) {
+    for (std::int64_t pair = 0; pair < plan.row_pairs; ++pair) {
+      const std::int64_t first = 2 * pair * plan.stride + phase - plan.pad;
+      const std::int64_t second = first + plan.stride;
+      __m512 a = _mm512_setzero_ps();
+      __m512 b = _mm512_setzero_ps();
+      if (first >= 0 && first < plan.width) a = load(row + first * plan.inputs, zero);
+      if (second >= 0 && second < plan.width) b = load(row + second * plan.inputs, zero);
+      _mm512_store_si512(to, paired(rounded(a, b)));
+      to += kPairBytes;
+    }
+  }
+}
+
+// [channels / 16][image][row][phase][pair][16][2]
+template <typename T>
+BITLOOM_BF16 void convert_source(const Plan& plan, const T* source, std::int32_t zero_point,
+                                 std::int64_t images, std::byte* to) {
+  const std::int64_t row_bytes = plan.phases * plan.row_pairs * kPairBytes;
+  for (std::int64_t i = 0; i < plan.inputs; i += kLanes) {
+    for (std::int64_t row = 0; row < images * plan.height; ++row) {
+      const std::int64_t y = row % plan.height;
+      // Rows between the taps of a window that is smaller than its stride are not read.
+      if ((y + plan.pad) % plan.stride < plan.kernel_h) {
+        convert_source_row(plan, source + row * plan.width * plan.inputs + i, zero_point, to);
+      }
+      to += row_bytes;
+    }
+  }
+}
+
+// One image: [row][pair][O][2], and the same in the order of the tensor.
+BITLOOM_BF16 void convert_gradient(const Plan& plan, const float* gradient,
+                                   const float* data_factor, Bf16* plain, std::byte* to) {
+  const std::int64_t outputs = plan.outputs;
+  for (std::int64_t y = 0; y < plan.out_height; ++y) {
+    for (std::int64_t x = 0; x < plan.out_width; x += 2) {
+      const bool whole = x + 1 < plan.out_width;
+      const std::int64_t at = (y * plan.out_width + x) * outputs;
+      for (std::int64_t o = 0; o < outputs; o += kLanes) {
+        const __m512 a = _mm512_loadu_ps(gradient + at + o);
+        const __m512 b = whole ? _mm512_loadu_ps(gradient + at + outputs + o) : _mm512_setzero_ps();
+        __m512i halves = rounded(a, b);
+        _mm512_store_si512(to + o * 4, paired(halves));
+        if (plain == nullptr) continue;
+        if (data_factor != nullptr) {
+          const __m512 by = _mm512_loadu_ps(data_factor + o);
+          halves = rounded(_mm512_mul_ps(a, by), _mm512_mul_ps(b, by));
+        }
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(plain + at + o),
+                            _mm512_castsi512_si256(halves));
+        if (whole) {
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(plain + at + outputs + o),
+                              _mm512_extracti64x4_epi64(halves, 1));
+        }
+      }
+      to += outputs * 4;
+    }
+  }
+}
+
+// sums[o] += dy of one image.
+BITLOOM_BF16 void add_sums(const Plan& plan, const float* gradient, float* sums) {
+  const std::int64_t pixels = plan.out_height * plan.out_width;
+  for (std::int64_t o = 0; o < plan.outputs; o += kLanes) {
+    __m512 sum = _mm512_setzero_ps();
+    for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+      sum = _mm512_add_ps(sum, _mm512_loadu_ps(gradient + pixel * plan.outputs + o));
+    }
+    _mm512_storeu_ps(sums + o, _mm512_add_ps(_mm512_loadu_ps(sums + o), sum));
+  }
+}
+
+// Pixels x + a and x + a + 1 from aligned pairs: an odd a takes the halves of two neighbours.
+template <int A>
+BITLOOM_BF16 inline __m512i shifted(const std::byte* pair) {
+  const __m512i low = _mm512_load_si512(pair + A / 2 * kPairBytes);
+  if constexpr (A % 2 == 0) return low;
+  return _mm512_shrdi_epi32(low, _mm512_load_si512(pair + (A / 2 + 1) * kPairBytes), 16);
+}
+
+template <int Tap, int Stride>
+BITLOOM_BF16 inline __m512bh tap_operand(const std::byte* pair, std::int64_t phase_bytes) {
+  return reinterpret_cast<__m512bh>(shifted<Tap / Stride>(pair + (Tap % Stride) * phase_bytes));
+}
+
+struct Sweep {
+  const Plan& plan;
+  const std::byte* source;    // sixteen channels of all images of the group
+  const std::byte* gradient;  // from the first of the outputs on
+  std::int64_t images;
+  std::int64_t tap_row;  // u
+  float* sums;           // [O][KH][KW][I] from the first of these outputs, this row and channel on
+  bool first;            // the sums begin here
+};
+
+// Sums of KW taps of a row, sixteen inputs and `Outputs` outputs over a group, in registers.
+template <int KW, int Stride, int Outputs>
+BITLOOM_BF16 void sweep(const Sweep& job) {
+  const Plan& plan = job.plan;
+  const std::int64_t phase_bytes = plan.row_pairs * kPairBytes;
+  const std::int64_t row_bytes = plan.phases * phase_bytes;
+  const std::int64_t pixel_bytes = plan.outputs * 4;
+  const std::int64_t shift = job.tap_row - plan.pad;
+  const std::int64_t begin = std::max<std::int64_t>(0, (Stride - 1 - shift) / Stride);
+  const std::int64_t end = std::min(plan.out_height, (plan.height - 1 - shift) / Stride + 1);
+  __m512 sum[Outputs][KW];
+#pragma GCC unroll 16
+  for (int o = 0; o < Outputs; ++o) {
+#pragma GCC unroll 8
+    for (int v = 0; v < KW; ++v) sum[o][v] = _mm512_setzero_ps();
+  }
+  for (std::int64_t image = 0; image < job.images; ++image) {
+    for (std::int64_t y = begin; y < end; ++y) {
+      const std::byte* x = job.source + (image * plan.height + y * Stride + shift) * row_bytes;
+      const std::byte* d =
+          job.gradient + (image * plan.out_height + y) * plan.out_pairs * pixel_bytes;
+      for (std::int64_t pair = 0; pair < plan.out_pairs; ++pair) {
+        __m512bh operand[KW];
+        operand[0] = tap_operand<0, Stride>(x, phase_bytes);
+        if constexpr (KW > 1) operand[1] = tap_operand<1, Stride>(x, phase_bytes);
+        if constexpr (KW > 2) operand[2] = tap_operand<2, Stride>(x, phase_bytes);
+        if constexpr (KW > 3) operand[3] = tap_operand<3, Stride>(x, phase_bytes);
+        if constexpr (KW > 4) operand[4] = tap_operand<4, Stride>(x, phase_bytes);
+#pragma GCC unroll 16
+        for (int o = 0; o < Outputs; ++o) {
+          std::int32_t both = 0;
+          std::memcpy(&both, d + o * 4, sizeof(both));
+          const auto dy = reinterpret_cast<__m512bh>(_mm512_set1_epi32(both));
+#pragma GCC unroll 8
+          for (int v = 0; v < KW; ++v) sum[o][v] = _mm512_dpbf16_ps(sum[o][v], operand[v], dy);
+        }
+        x += kPairBytes;
+        d += pixel_bytes;
+      }
+    }
+  }
+#pragma GCC unroll 16
+  for (int o = 0; o < Outputs; ++o) {
+#pragma GCC unroll 8
+    for (int v = 0; v < KW; ++v) {
+      float* to = job.sums + (o * plan.kernel_h * KW + v) * plan.inputs;
+      _mm512_storeu_ps(to, job.first ? sum[o][v] : _mm512_add_ps(_mm512_loadu_ps(to), sum[o][v]));
+    }
+  }
+}
+
+using SweepFunction = void (*)(const Sweep&);
+struct SweepKind {
+  SweepFunction run;
+  std::int64_t outputs;
+};
+
+// As many outputs at a time as leave registers for the operands.
+SweepKind sweep_of(const Plan& plan) {
+  const bool strided = plan.stride == 2;
+  switch (plan.kernel_w) {
+    case 1:
+      return {strided ? sweep<1, 2, 16> : sweep<1, 1, 16>, 16};
+    case 3:
+      return {strided ? sweep<3, 2, 8> : sweep<3, 1, 8>, 8};
+    default:
+      return {strided ? sweep<5, 2, 4> : sweep<5, 1, 4>, 4};
+  }
+}
+
+BITLOOM_BF16 void convert_group(const Plan& plan, const Call& call, std::int64_t image,
+                                std::int64_t images, const Workspace& space) {
+  const std::int64_t offset = image * plan.height * plan.width * plan.inputs;
+  switch (call.source_dtype) {
+    case DType::kU8:
+      convert_source(plan, static_cast<const std::uint8_t*>(call.source) + offset, call.zero_point,
+                     images, space.source);
+      break;
+    case DType::kS8:
+      convert_source(plan, static_cast<const std::int8_t*>(call.source) + offset, call.zero_point,
+                     images, space.source);
+      break;
+    default:
+      convert_source(plan, static_cast<const float*>(call.source) + offset, 0, images,
+                     space.source);
+  }
+  const std::int64_t size = plan.out_height * plan.out_width * plan.outputs;
+  for (std::int64_t i = 0; i < images; ++i) {
+    const std::int64_t at = (image + i) * size;
+    convert_gradient(plan, call.gradient + at, call.data_factor,
+                     call.data_gradient == nullptr ? nullptr : call.data_gradient + at,
+                     space.gradient + i * gradient_bytes(plan));
+    if (call.bias_gradient != nullptr) add_sums(plan, call.gradient + at, space.sums);
+  }
+}
+
+// dw of images [begin, end), unscaled.
+void add_images(const Plan& plan, const Call& call, std::int64_t begin, std::int64_t end,
+                const Workspace& space, float* sums) {
+  const SweepKind kind = sweep_of(plan);
+  for (std::int64_t image = begin; image < end; image += plan.group) {
+    const std::int64_t images = std::min(plan.group, end - image);
+    convert_group(plan, call, image, images, space);
+    for (std::int64_t i = 0; i < plan.inputs; i += kLanes) {
+      const std::byte* source =
+          space.source + i / kLanes * images * (source_bytes(plan) / (plan.inputs / kLanes));
+      for (std::int64_t u = 0; u < plan.kernel_h; ++u) {
+        for (std::int64_t o = 0; o < plan.outputs; o += kind.outputs) {
+          kind.run({.plan = plan,
+                    .source = source,
+                    .gradient = space.gradient + o * 4,
+                    .images = images,
+                    .tap_row = u,
+                    .sums = sums + (o * plan.kernel_h + u) * plan.kernel_w * plan.inputs + i,
+                    .first = image == begin});
+        }
+      }
+    }
+  }
+}
+
+bool cpu_supports() {
+  return has_bf16(effective_isa()) && effective_isa() != Isa::kAvx512Amx &&
+         __builtin_cpu_supports("avx512vbmi2");
+}
+
+#else
+
+bool cpu_supports() { return false; }
+void add_images(const Plan&, const Call&, std::int64_t, std::int64_t, const Workspace&, float*) {}
+
+#endif
+
+Plan make_plan(const F32Conv2dProblem& problem) {
+  const Shape output = conv2d_output("bf16 weight gradient", problem);
+  const Shape& x = problem.source;
+  const Shape& w = problem.weight;
+  Plan plan{.images = x.n(),
+            .height = x.h(),
+            .width = x.w(),
+            .inputs = x.c(),
+            .out_height = output.h(),
+            .out_width = output.w(),
+            .outputs = output.c(),
+            .kernel_h = w.h(),
+            .kernel_w = w.w(),
+            .stride = problem.window.stride,
+            .pad = problem.window.pad};
+  plan.phases = std::min(plan.stride, plan.kernel_w);
+  plan.out_pairs = (plan.out_width + 1) / 2;
+  const std::int64_t farthest = (plan.kernel_w - 1) / plan.stride;
+  plan.row_pairs = plan.out_pairs + (farthest + 1) / 2;
+  plan.group = std::clamp<std::int64_t>(kGroupBytes / (source_bytes(plan) + gradient_bytes(plan)),
+                                        1, std::max<std::int64_t>(1, plan.images));
+  return plan;
+}
+
+}  // namespace
+
+bool Bf16WeightGradient::supports(const F32Conv2dProblem& problem) {
+  const std::int64_t kw = problem.weight.w();
+  return cpu_supports() && problem.window.groups == 1 && problem.weight[0] % kLanes == 0 &&
+         problem.weight[1] % kLanes == 0 && (kw == 1 || kw == 3 || kw == 5) &&
+         (problem.window.stride == 1 || problem.window.stride == 2);
+}
+
+Bf16WeightGradient::Bf16WeightGradient(const F32Conv2dProblem& problem)
+    : plan_(make_plan(problem)) {}
+
+std::size_t Bf16WeightGradient::thread_bytes() const {
+  return aligned(static_cast<std::size_t>(plan_.group * source_bytes(plan_))) +
+         aligned(static_cast<std::size_t>(plan_.group * gradient_bytes(plan_))) +
+         aligned(static_cast<std::size_t>(plan_.outputs) * sizeof(float));
+}
+
+// The first thread's sums go to the result itself.
+std::size_t Bf16WeightGradient::scratch_bytes() const {
+  const auto pieces = static_cast<std::size_t>(threads());
+  return pieces * thread_bytes() +
+         (pieces - 1) * aligned(static_cast<std::size_t>(weight_count(plan_)) * sizeof(float));
+}
+
+void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcept {
+  const std::int64_t pieces = std::clamp<std::int64_t>(plan_.images, 1, threads());
+  const std::int64_t count = weight_count(plan_);
+  const std::size_t sum_bytes = aligned(static_cast<std::size_t>(count) * sizeof(float));
+  const auto workspace = [&](std::int64_t piece) {
+    std::byte* source = scratch + static_cast<std::size_t>(piece) * thread_bytes();
+    std::byte* gradient =
+        source + aligned(static_cast<std::size_t>(plan_.group * source_bytes(plan_)));
+    std::byte* sums =
+        gradient + aligned(static_cast<std::size_t>(plan_.group * gradient_bytes(plan_)));
+    return Workspace{source, gradient, reinterpret_cast<float*>(sums)};
+  };
+  std::byte* const parts = scratch + static_cast<std::size_t>(threads()) * thread_bytes();
+  const auto part = [&](std::int64_t piece) {
+    if (piece == 0) return call.weight_gradient;
+    return reinterpret_cast<float*>(parts + static_cast<std::size_t>(piece - 1) * sum_bytes);
+  };
+  parallel_for(plan_.images, 1, [&](std::int64_t begin, std::int64_t end, int piece) {
+    const Workspace space = workspace(piece);
+    std::fill_n(space.sums, plan_.outputs, 0.0F);
+    add_images(plan_, call, begin, end, space, part(piece));
+  });
+  const std::int64_t row = count / plan_.outputs;
+  const std::int64_t grain = std::max<std::int64_t>(1, 16384 / row);
+  parallel_for(plan_.outputs, grain, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t o = begin; o < end; ++o) {
+      float* to = call.weight_gradient + o * row;
+      for (std::int64_t piece = 1; piece < pieces; ++piece) {
+        const float* from = part(piece) + o * row;
+        for (std::int64_t i = 0; i < row; ++i) to[i] += from[i];
+      }
+      for (std::int64_t i = 0; i < row; ++i) to[i] *= call.scale;
+    }
+  });
+  if (call.bias_gradient == nullptr) return;
+  for (std::int64_t o = 0; o < plan_.outputs; ++o) {
+    double sum = 0.0;
+    for (std::int64_t piece = 0; piece < pieces; ++piece) {
+      sum += static_cast<double>(workspace(piece).sums[o]);
+    }
+    call.bias_gradient[o] = static_cast<float>(sum);
+  }
+}
+
+namespace reference {
+namespace {
+
+double source_value(const Bf16WeightGradient::Call& call, std::int64_t at) {
+  switch (call.source_dtype) {
+    case DType::kU8:
+      return static_cast<const std::uint8_t*>(call.source)[at] - call.zero_point;
+    case DType::kS8:
+      return static_cast<const std::int8_t*>(call.source)[at] - call.zero_point;
+    default:
+      return static_cast<double>(
+          to_float(round_to_bf16(static_cast<const float*>(call.source)[at])));
+  }
+}
+
+// Sum over one image of products with tap (u, v) of input i.
+double image_sum(const Plan& plan, const Call& call, std::int64_t image, std::int64_t o,
+                 std::int64_t i, std::int64_t u, std::int64_t v) {
+  double sum = 0.0;
+  for (std::int64_t y = 0; y < plan.out_height; ++y) {
+    const std::int64_t row = y * plan.stride + u - plan.pad;
+    if (row < 0 || row >= plan.height) continue;
+    for (std::int64_t x = 0; x < plan.out_width; ++x) {
+      const std::int64_t column = x * plan.stride + v - plan.pad;
+      if (column < 0 || column >= plan.width) continue;
+      const std::int64_t from = (image * plan.out_height + y) * plan.out_width + x;
+      const std::int64_t to = (image * plan.height + row) * plan.width + column;
+      const float dy = to_float(round_to_bf16(call.gradient[from * plan.outputs + o]));
+      sum += static_cast<double>(dy) * source_value(call, to * plan.inputs + i);
+    }
+  }
+  return sum;
+}
+
+}  // namespace
+
+void bf16_weight_gradient(const F32Conv2dProblem& problem, const Bf16WeightGradient::Call& call) {
+  const Plan plan = make_plan(problem);
+  float* to = call.weight_gradient;
+  for (std::int64_t o = 0; o < plan.outputs; ++o) {
+    for (std::int64_t u = 0; u < plan.kernel_h; ++u) {
+      for (std::int64_t v = 0; v < plan.kernel_w; ++v) {
+        for (std::int64_t i = 0; i < plan.inputs; ++i) {
+          double sum = 0.0;
+          for (std::int64_t n = 0; n < plan.images; ++n) {
+            sum += image_sum(plan, call, n, o, i, u, v);
+          }
+          *to++ = static_cast<float>(sum) * call.scale;
+        }
+      }
+    }
+    if (call.bias_gradient == nullptr) continue;
+    double sum = 0.0;
+    for (std::int64_t n = 0; n < plan.images * plan.out_height * plan.out_width; ++n) {
+      sum += static_cast<double>(call.gradient[n * plan.outputs + o]);
+    }
+    call.bias_gradient[o] = static_cast<float>(sum);
+  }
+}
+
+}  // namespace reference
+
+}  // namespace bitloom::kernels
