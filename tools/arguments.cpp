@@ -56,6 +56,14 @@ bool is_global_option(const std::string& name) {
                      [&](const OptionSpec& option) { return option.name == name; });
 }
 
+/// "options only", "no more than FILE OTHER".
+std::string expected_words(const Command& command) {
+  if (command.positionals.empty()) return "options only";
+  std::string names;
+  for (const OptionSpec& positional : command.positionals) names += " " + positional.name;
+  return "no more than" + names;
+}
+
 /// Joins what went wrong into one error. @throws ConfigError if there is anything.
 void raise(const Command& command, const std::vector<std::string>& problems) {
   if (problems.empty()) return;
@@ -135,11 +143,11 @@ Arguments parse_arguments(const Command& command, const std::vector<std::string>
                                   : cat("did you mean --", near, "?")}));
     } else if (option.position_key >= 0) {
       const std::string& word = option.value.front();
-      if (command.positional.empty() || !arguments.positional.empty()) {
-        problems.push_back(to_string({"", command.positional.empty() ? "options only" : "one file",
-                                      cat("'", word, "' too"), ""}));
+      if (arguments.positionals.size() == command.positionals.size()) {
+        problems.push_back(to_string({"", expected_words(command), cat("'", word, "' too"), ""}));
+        continue;
       }
-      arguments.positional = word;
+      arguments.positionals.push_back(word);
     } else if (own_option(command, name) != nullptr || is_global_option(name)) {
       auto& values = arguments.options[name];
       values.insert(values.end(), option.value.begin(), option.value.end());

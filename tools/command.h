@@ -19,13 +19,14 @@ struct OptionSpec {
   std::string value;
   std::string help;
   bool required = false;
+  std::vector<std::string> words = {};  ///< values that completion offers; none: files
 };
 
 /// A command line, taken apart.
 class Arguments {
  public:
   std::map<std::string, std::vector<std::string>> options;  ///< a flag has an empty list
-  std::string positional;                                   ///< "" if none was given
+  std::vector<std::string> positionals;                     ///< words without --, in order
   std::vector<std::string> overrides;  ///< "train.epochs=3", in the order given
 
   bool has(const std::string& name) const { return options.contains(name); }
@@ -40,10 +41,10 @@ class Arguments {
 
 struct Command {
   std::string name;
-  std::string usage;       ///< behind the name
-  std::string summary;     ///< one line
-  std::string details;     ///< paragraphs of help, with an example
-  std::string positional;  ///< "FILE", or "" if it takes none
+  std::string usage;                    ///< behind the name
+  std::string summary;                  ///< one line
+  std::string details;                  ///< paragraphs of help, with an example
+  std::vector<OptionSpec> positionals;  ///< words without --, in order: "FILE"
   std::vector<OptionSpec> options;
   std::vector<std::string>
       sections;  ///< config sections that it reads; "" stands for unsectioned keys
@@ -51,6 +52,9 @@ struct Command {
 };
 
 const std::vector<Command>& command_table();
+
+/// The command of that name, or nullptr.
+const Command* find_command(const std::string& name);
 
 /// True if the key would change what the command does.
 bool reads_key(const Command& command, const std::string& key);
@@ -74,5 +78,7 @@ int run_eval(const Arguments& arguments);
 int run_bench(const Arguments& arguments);
 int run_compare(const Arguments& arguments);
 int run_inspect(const Arguments& arguments);
+int run_completion(const Arguments& arguments);
+int run_help(const Arguments& arguments);
 
 }  // namespace bitloom::tools

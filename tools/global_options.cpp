@@ -69,7 +69,9 @@ void write_json_option(const Arguments& arguments, const std::vector<nlohmann::j
 }
 
 void say(const Arguments& arguments, const std::string& text) {
-  if (!arguments.has("quiet")) std::cout << text << std::flush;
+  if (arguments.has("quiet")) return;
+  // Where the rows go to stdout, the words make room for them.
+  (arguments.value("json") == "-" ? std::cerr : std::cout) << text << std::flush;
 }
 
 std::vector<std::string> split_files(const std::vector<std::string>& values) {

@@ -25,7 +25,7 @@ void prepare_machine(const Arguments& arguments);
 /// --json FILE: the rows, one JSON object a line; nothing without the option.
 void write_json_option(const Arguments& arguments, const std::vector<nlohmann::json>& rows);
 
-/// Prints to stdout unless --quiet.
+/// Prints to stdout, or to stderr where --json - takes stdout; nothing with --quiet.
 void say(const Arguments& arguments, const std::string& text);
 
 /// Splits "a,b"; a file whose own name holds a comma stays whole.

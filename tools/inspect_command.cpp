@@ -1,12 +1,10 @@
 // inspect: what a checkpoint, an exported model or a graph text holds.
-#include <algorithm>
+#include <charconv>
 #include <filesystem>
 #include <fstream>
-#include <limits>
 #include <nlohmann/json.hpp>
 
 #include "bitloom/core/error.h"
-#include "bitloom/integer/model_archive.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/layers/graph.h"
@@ -15,7 +13,9 @@
 #include "bitloom/trainers/config_keys.h"
 #include "command.h"
 #include "global_options.h"
+#include "inspect.h"
 #include "model_file.h"
+#include "number_text.h"
 #include "text_table.h"
 
 namespace bitloom::tools {
@@ -23,17 +23,15 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// Least and largest value of an f32 tensor as "0.0012 .. 0.034"; "-" for others.
-std::string range_text(const Tensor& tensor) {
-  if (tensor.empty() || tensor.dtype() != DType::kF32 || tensor.elements() == 0) return "-";
-  const auto [low, high] =
-      std::minmax_element(tensor.span<float>().begin(), tensor.span<float>().end());
-  return *low == *high ? cat(*low) : cat(*low, " .. ", *high);
-}
-
+/// "relu1.q u8 x 0.294556, 0 .. 4.41834": what the codes reach.
 std::string output_text(const integer::TensorInfo& info) {
-  return info.dtype == DType::kF32 ? cat(info.name, " f32")
-                                   : cat(info.name, " ", to_word(info.dtype), " x ", info.scale);
+  if (info.dtype == DType::kF32) return info.name + " f32";
+  const integer::AffineFormat& format = info.format;
+  const auto real = [&](std::int32_t code) {
+    return integer::dequantize(code, info.scale, format.zero_point);
+  };
+  return cat(info.name, " ", to_word(info.dtype), " x ", info.scale, ", ", real(format.range.qmin),
+             " .. ", real(format.range.qmax));
 }
 
 /// "static", "dynamic u8": a dynamic layer's source is real outside of it.
@@ -43,37 +41,61 @@ std::string mode_text(const integer::Layer& layer) {
   return cat(mode, layer.source_format.is_signed ? " s8" : " u8");
 }
 
-void print_model(const Arguments& arguments, const ModelFile& file) {
+void print_model(const Arguments& arguments, const ModelFile& file, const Archive& archive) {
   const integer::Model& model = file.model;
   say(arguments,
       cat(file.path.string(), ": exported model, ", model.network, ", ", model.method, " ",
           model.weights_label, ", profile ", model.profile.empty() ? "-" : model.profile, ", ",
           bytes_text(file.size_bytes), ", config ", trainers::config_hash(file.config), "\n"));
-  TextTable table{
-      {"layer", "op", "mode", "W", "codes", "weight", "weight scales", "multipliers", "output"},
-      {}};
+  TextTable table{{"layer", "op", "mode", "W", "codes", "at ends %", "weight", "size",
+                   "weight scales", "multipliers", "output"},
+                  {}};
   nlohmann::json layers = nlohmann::json::array();
-  for (const integer::Layer& layer : model.layers) {
+  const std::vector<std::int64_t> bytes = layer_bytes(archive, model.layers.size());
+  for (std::size_t i = 0; i < model.layers.size(); ++i) {
+    const integer::Layer& layer = model.layers[i];
     const bool coded = layer.mode != integer::ComputeMode::kFloat && !layer.weight.empty();
     const std::string codes =
         coded ? cat(layer.weight_range.qmin, " .. ", layer.weight_range.qmax) : "-";
     const integer::TensorInfo& output = model.tensors[static_cast<std::size_t>(layer.output)];
     const std::string bits = layer.weight.empty() ? "-" : cat(layer.weight_bits);
     table.rows.push_back({layer.name, std::string(to_word(layer.op)), mode_text(layer), bits, codes,
+                          fixed(ends_percent(layer), 2),
                           layer.weight.empty() ? "-" : to_string(layer.weight.shape()),
-                          range_text(layer.weight_scale), range_text(layer.multiplier),
-                          output_text(output)});
+                          bytes_text(bytes[i]), range_text(layer.weight_scale),
+                          range_text(layer.multiplier), output_text(output)});
     layers.push_back({{"name", layer.name},
                       {"op", to_word(layer.op)},
                       {"mode", to_word(layer.mode)},
                       {"weight_bits", layer.weight.empty() ? nlohmann::json(nullptr)
                                                            : nlohmann::json(layer.weight_bits)},
-                      {"elements", layer.weight.elements()}});
+                      {"elements", layer.weight.elements()},
+                      {"size_bytes", bytes[i]},
+                      {"ends_percent", number_or_null(ends_percent(layer))}});
   }
   say(arguments, format_table(table));
   nlohmann::json row = model_row(file, "");
   row["layers"] = std::move(layers);
   write_json_option(arguments, {row});
+}
+
+/// The grids of a quantized checkpoint, as a table; the same as JSON. A float one has none.
+nlohmann::json print_quantizers(const Arguments& arguments, const Archive& archive,
+                                const std::string& graph_text) {
+  TextTable table{{"quantizer", "kind", "codes", "scale", "reaches", "weights outside %"}, {}};
+  nlohmann::json rows = nlohmann::json::array();
+  for (const QuantizerRow& row : quantizer_rows(archive, graph_text)) {
+    table.rows.push_back(
+        {row.node, row.quantizer, row.codes, row.scale, row.reals, fixed(row.outside_percent, 3)});
+    rows.push_back({{"node", row.node},
+                    {"quantizer", row.quantizer},
+                    {"codes", row.codes},
+                    {"scale", row.scale},
+                    {"reals", row.reals},
+                    {"outside_percent", number_or_null(row.outside_percent)}});
+  }
+  if (!rows.empty()) say(arguments, "\n" + format_table(table));
+  return rows;
 }
 
 void print_checkpoint(const Arguments& arguments, const fs::path& path, const Archive& archive) {
@@ -88,12 +110,14 @@ void print_checkpoint(const Arguments& arguments, const fs::path& path, const Ar
                           to_string(entry.tensor.shape()), range_text(entry.tensor)});
   }
   say(arguments, format_table(table));
+  const nlohmann::json quantizers = print_quantizers(arguments, archive, summary.graph_text);
   write_json_option(arguments, {{{"network", summary.network},
                                  {"method", summary.method},
                                  {"profile", summary.profile},
                                  {"epoch", summary.epoch},
                                  {"step", summary.step},
                                  {"tensors", archive.tensors().size()},
+                                 {"quantizers", quantizers},
                                  {"config_hash", trainers::config_hash(summary.config)}}});
 }
 
@@ -128,6 +152,19 @@ void print_graph(const Arguments& arguments, const layers::Graph& graph) {
   write_json_option(arguments, {{{"nodes", graph.nodes().size()}, {"text", graph.to_text()}}});
 }
 
+/// @throws ConfigError unless the value is a number.
+float real_option(const Arguments& arguments, const std::string& name, float fallback) {
+  if (!arguments.has(name)) return fallback;
+  const std::string text = arguments.value(name);
+  float value = 0.0F;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, value);
+  if (error != std::errc{} || rest != end) {
+    throw ConfigError({"--" + name, "a number that f32 holds", cat("'", text, "'"), ""});
+  }
+  return value;
+}
+
 /// HDF5 files begin with these bytes.
 bool is_hdf5(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);
@@ -140,16 +177,30 @@ bool is_hdf5(const fs::path& path) {
 
 int run_inspect(const Arguments& arguments) {
   const std::string network = arguments.value("network");
-  if (network.empty() == arguments.positional.empty()) {
-    throw ConfigError({"bitloom inspect", "a FILE or --network N",
-                       network.empty() ? "neither" : "both",
+  const std::vector<std::string>& files = arguments.positionals;
+  const int asked =
+      (network.empty() ? 0 : 1) + (files.empty() ? 0 : 1) + (arguments.has("number") ? 1 : 0);
+  if (asked != 1) {
+    throw ConfigError({"bitloom inspect", "a FILE, --network N or --number X",
+                       asked == 0 ? "neither" : "several of them",
                        "bitloom inspect --help shows examples"});
+  }
+  if (arguments.has("number")) {
+    const float number = real_option(arguments, "number", 0.0F);
+    const float largest = real_option(arguments, "largest", 0.0F);
+    say(arguments, number_text(number, largest));
+    write_json_option(arguments, {number_json(number, largest)});
+    return kExitDone;
   }
   if (!network.empty()) {
     print_graph(arguments, models::build_network(network, shape_of(arguments)));
     return kExitDone;
   }
-  const fs::path path = arguments.positional;
+  if (files.size() == 2) {
+    print_difference(arguments, files[0], files[1]);
+    return kExitDone;
+  }
+  const fs::path path = files.front();
   if (fs::exists(path) && !is_hdf5(path)) {
     print_graph(arguments, layers::Graph::parse(io::read_whole_file(path, 1 << 20), path.string()));
     return kExitDone;
@@ -160,7 +211,7 @@ int run_inspect(const Arguments& arguments) {
     if (arguments.has("text")) {
       print_graph(arguments, layers::Graph::parse(file.model.graph_text, path.string()));
     } else {
-      print_model(arguments, file);
+      print_model(arguments, file, archive);
     }
   } else if (arguments.has("text")) {
     print_graph(arguments, layers::Graph::parse(trainers::summarize_checkpoint(path).graph_text,

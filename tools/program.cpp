@@ -1,16 +1,19 @@
 #include <iostream>
 
 #include "bench_training.h"
+#include "bitloom/backends/session.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/log.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/kernels/onednn.h"
+#include "bitloom/models/networks.h"
 #include "bitloom/trainers/compare_methods.h"
 #include "bitloom/trainers/config_keys.h"
 #include "command.h"
 #include "embedded.h"
 #include "global_options.h"
+#include "manual.h"
 #include "measure.h"
 #include "model_file.h"
 #include "text_table.h"
@@ -24,6 +27,14 @@ std::vector<OptionSpec> with_options(std::vector<OptionSpec> options,
   return options;
 }
 
+std::vector<std::string> profile_words() {
+  std::vector<std::string> words;
+  for (const integer::DeviceProfile& profile : integer::all_profiles()) {
+    words.push_back(profile.name);
+  }
+  return words;
+}
+
 std::string method_lines() {
   std::string lines;
   for (const trainers::CompareMethod& method : trainers::compare_methods()) {
@@ -33,9 +44,13 @@ std::string method_lines() {
 }
 
 std::vector<Command> make_commands() {
-  const OptionSpec backend{"backend", "B", "what runs the model: onednn (default), reference"};
-  const OptionSpec fallback{"fallback", "reference",
-                            "let the reference run what the backend cannot"};
+  const OptionSpec backend{"backend", "B", "what runs the model: onednn (default), reference",
+                           false, backends::backend_names()};
+  const OptionSpec fallback{"fallback",
+                            "reference",
+                            "let the reference run what the backend cannot",
+                            false,
+                            {"reference"}};
   const std::vector<std::string> every = {"", "data", "model", "train", "quant", "compare"};
   return {
       {"train",
@@ -47,7 +62,7 @@ std::vector<Command> make_commands() {
        "Example: bitloom train --config trainers/configs/fashion_lenet5.cfg --out runs/float\n"
        "         bitloom train --config trainers/configs/fashion_lenet5.cfg --out runs/w4a4\n"
        "           --init runs/float/checkpoint.h5 --quant.method=qat --quant.weight_bits=4\n",
-       "",
+       {},
        {{"config", "F", "INI file; see the keys below"},
         {"out", "DIR", "folder of the run"},
         {"init", "CKPT", "checkpoint whose weights start the run"},
@@ -62,9 +77,13 @@ std::vector<Command> make_commands() {
        "ptq-weight-only stores weights in few bits and computes with reals.\n"
        "Example: bitloom quantize --checkpoint runs/float/checkpoint.h5 --method ptq-static\n"
        "           --quant.weight_bits=4 --out runs/ptq.h5\n",
-       "",
+       {},
        {{"checkpoint", "F", "a float checkpoint", true},
-        {"method", "M", "ptq-static, ptq-dynamic or ptq-weight-only", true},
+        {"method",
+         "M",
+         "ptq-static, ptq-dynamic or ptq-weight-only",
+         true,
+         {"ptq-static", "ptq-dynamic", "ptq-weight-only"}},
         {"out", "CKPT", "file to write", true}},
        {"", "data.path", "quant"},
        run_quantize},
@@ -73,9 +92,10 @@ std::vector<Command> make_commands() {
        "turn a checkpoint into a model that backends run",
        "The profile is the checkpoint's unless --profile names another one.\n"
        "Example: bitloom export --checkpoint runs/w4a4/checkpoint.h5 --out runs/w4a4.model.h5\n",
-       "",
+       {},
        {{"checkpoint", "F", "of train or quantize", true},
-        {"profile", "P", "number formats of the device: int8, int8-reduced"},
+        {"profile", "P", "number formats of the device: int8, int8-reduced", false,
+         profile_words()},
         {"out", "MODEL.h5", "file to write", true}},
        {""},
        run_export},
@@ -87,7 +107,7 @@ std::vector<Command> make_commands() {
        "a\n"
        "model that multiplies integers differs. Of others it tells the largest difference.\n"
        "Example: bitloom eval --model runs/w4a4.model.h5 --backend onednn --parity\n",
-       "",
+       {},
        {{"model", "FILE", "exported model", true},
         backend,
         {"batch", "N", "images in a run; default 100"},
@@ -106,7 +126,7 @@ std::vector<Command> make_commands() {
        "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n"
        "         bitloom bench --training --network resnet20 --method qat --weight-bits 4\n"
        "           --activation-bits 4 --batch 128 --json step.json\n",
-       "",
+       {},
        with_options({{"model", "FILE[,FILE]", "exported models"},
                      backend,
                      {"batch", "N", "images in a run, default 1; in a training step, default 128"},
@@ -114,7 +134,8 @@ std::vector<Command> make_commands() {
                      fallback,
                      {"training", "", "time a training step; the options below are for it"}},
                     training_bench_options()),
-       training_bench_keys(), run_bench},
+       training_bench_keys(),
+       run_bench},
       {"compare",
        "--config F --out DIR [--init CKPT] [--reuse]",
        "float, PTQ and QAT in one honest table",
@@ -124,7 +145,7 @@ std::vector<Command> make_commands() {
            method_lines() +
            "Example: bitloom compare --config trainers/configs/fashion_lenet5.cfg --out "
            "runs/demo\n",
-       "",
+       {},
        {{"config", "F", "INI file; see the keys below", true},
         {"out", "DIR", "folder of the comparison", true},
         {"init", "CKPT", "float checkpoint to take instead of training one"},
@@ -132,16 +153,43 @@ std::vector<Command> make_commands() {
        every,
        run_compare},
       {"inspect",
-       "FILE | --network N --text",
-       "what a checkpoint, a model or a graph holds",
-       "FILE is a checkpoint, an exported model or a graph text (.net).\n"
+       "FILE [OTHER] | --network N [--text] | --number X [--largest M]",
+       "what a checkpoint, a model, a graph or a number holds; or two files side by side",
+       "FILE is a checkpoint, an exported model or a graph text (.net). With OTHER, of the same\n"
+       "kind: what differs, tensor by tensor or layer by layer.\n"
+       "--number shows sign, exponent and mantissa, and the number's codes at 8 and 4 bits.\n"
        "Example: bitloom inspect runs/w4a4.model.h5\n"
-       "         bitloom inspect --network resnet8 --text\n",
-       "FILE",
-       {{"network", "N", "a built-in network instead of a file"},
-        {"text", "", "print the graph text"}},
+       "         bitloom inspect runs/float.model.h5 runs/w4a4.model.h5\n"
+       "         bitloom inspect --network resnet8 --text\n"
+       "         bitloom inspect --number 85.125\n",
+       {{"FILE", "", "a checkpoint, an exported model or a graph text"},
+        {"OTHER", "", "a second file, to compare"}},
+       {{"network", "N", "a built-in network instead of a file", false, models::network_names()},
+        {"text", "", "print the graph text"},
+        {"number", "X", "a number instead of a file"},
+        {"largest", "M",
+         "with --number: largest magnitude of the grids; default: |X| rounded up "
+         "to a power of two"}},
        {"", "data"},
        run_inspect},
+      {"completion",
+       "bash | zsh",
+       "print a script that completes commands, options, keys and their values",
+       "Example: bitloom completion bash > ~/.local/share/bash-completion/completions/bitloom\n"
+       "         source <(bitloom completion zsh)\n",
+       {{"SHELL", "", "bash or zsh", true, {"bash", "zsh"}}},
+       {},
+       {},
+       run_completion},
+      {"help",
+       "[COMMAND] | --man",
+       "help on a command; or all of it as a man page",
+       "Example: bitloom help train\n"
+       "         bitloom help --man > bitloom.1 && man ./bitloom.1\n",
+       {{"COMMAND", "", "one of the commands"}},
+       {{"man", "", "print the man page, in roff"}},
+       {},
+       run_help},
   };
 }
 
@@ -154,6 +202,15 @@ TextTable option_table(const std::vector<OptionSpec>& options) {
   return table;
 }
 
+[[noreturn]] void refuse_command(const std::string& word) {
+  std::vector<std::string> names;
+  for (const Command& command : command_table()) names.push_back(command.name);
+  const std::string near = trainers::nearest_word(word, names);
+  throw ConfigError(
+      {"bitloom", "a command", cat("'", word, "'"),
+       near.empty() ? "bitloom --help lists them" : cat("did you mean '", near, "'?")});
+}
+
 void print_version() {
   const Isa isa = effective_isa();
   std::cout << "bitloom " << version() << " (" << build_commit() << ")\n"
@@ -164,9 +221,35 @@ void print_version() {
 
 }  // namespace
 
+int run_help(const Arguments& arguments) {
+  if (arguments.has("man")) {
+    std::cout << man_page();
+  } else if (arguments.positionals.empty()) {
+    std::cout << general_help();
+  } else if (const Command* command = find_command(arguments.positionals.front())) {
+    std::cout << command_help(*command);
+  } else {
+    refuse_command(arguments.positionals.front());
+  }
+  return kExitDone;
+}
+
 const std::vector<Command>& command_table() {
-  static const std::vector<Command> commands = make_commands();
+  static const std::vector<Command> commands = [] {
+    std::vector<Command> made = make_commands();
+    for (const Command& command : made) {
+      made.back().positionals.front().words.push_back(command.name);  // help's
+    }
+    return made;
+  }();
   return commands;
+}
+
+const Command* find_command(const std::string& name) {
+  for (const Command& command : command_table()) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
 }
 
 std::string general_help() {
@@ -191,6 +274,7 @@ std::string command_help(const Command& command) {
   std::string text =
       cat("bitloom ", command.name, ": ", command.summary, "\n\nusage: bitloom ", command.name, " ",
           command.usage, "\n\n", command.details, "\n", format_table(option_table(options)));
+  if (command.sections.empty()) return text;
   TextTable keys{{"key", "default", "range", "meaning"}, {}};
   for (const trainers::KeyHelp& key : trainers::config_keys()) {
     if (!reads_key(command, key.name)) continue;
@@ -208,7 +292,7 @@ int run_program(const std::vector<std::string>& words) {
     std::cerr << general_help();
     return kExitBadInput;
   }
-  if (words.front() == "--help" || words.front() == "help") {
+  if (words.front() == "--help") {
     std::cout << general_help();
     return kExitDone;
   }
@@ -216,23 +300,16 @@ int run_program(const std::vector<std::string>& words) {
     print_version();
     return kExitDone;
   }
-  std::vector<std::string> names;
-  for (const Command& command : command_table()) {
-    names.push_back(command.name);
-    if (command.name != words.front()) continue;
-    const Arguments arguments = parse_arguments(command, {words.begin() + 1, words.end()});
-    if (arguments.has("help")) {
-      std::cout << command_help(command);
-      return kExitDone;
-    }
-    require_options(command, arguments);
-    set_quiet(arguments.has("quiet"));
-    return command.run(arguments);
+  const Command* command = find_command(words.front());
+  if (command == nullptr) refuse_command(words.front());
+  const Arguments arguments = parse_arguments(*command, {words.begin() + 1, words.end()});
+  if (arguments.has("help")) {
+    std::cout << command_help(*command);
+    return kExitDone;
   }
-  const std::string near = trainers::nearest_word(words.front(), names);
-  throw ConfigError(
-      {"bitloom", "a command", cat("'", words.front(), "'"),
-       near.empty() ? "bitloom --help lists them" : cat("did you mean '", near, "'?")});
+  require_options(*command, arguments);
+  set_quiet(arguments.has("quiet"));
+  return command->run(arguments);
 }
 
 }  // namespace bitloom::tools

@@ -194,7 +194,7 @@ std::string config_hash(const Config& config) {
 std::vector<KeyHelp> config_keys() {
   std::vector<KeyHelp> keys;
   for (const Key& key : key_table()) {
-    keys.push_back({key.name, key.print(Config()), key.range, key.help});
+    keys.push_back({key.name, key.print(Config()), key.range, key.help, key.words});
   }
   return keys;
 }

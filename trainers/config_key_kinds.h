@@ -158,7 +158,8 @@ Key flag_key(std::string name, std::string help, Access access) {
             access(config) = text == "true";
             return true;
           },
-          [=](const Config& config) -> std::string { return access(config) ? "true" : "false"; }};
+          [=](const Config& config) -> std::string { return access(config) ? "true" : "false"; },
+          {"false", "true"}};
 }
 
 template <typename Access>
@@ -184,7 +185,7 @@ Key word_key(std::string name, std::string help, const Words& words, bool may_be
             access(config) = std::string(text);
             return true;
           },
-          [=](const Config& config) -> std::string { return access(config); }};
+          [=](const Config& config) -> std::string { return access(config); }, words};
 }
 
 /// Comma-separated distinct words, at least one, each accepted by `accepts`.

@@ -18,6 +18,7 @@ struct Key {
   std::string range;
   std::function<bool(Config&, std::string_view)> parse;
   std::function<std::string(const Config&)> print;
+  std::vector<std::string> words = {};  ///< every value, where they are a handful of words
 };
 
 /// In to_ini's order: unsectioned keys first, then section by section.

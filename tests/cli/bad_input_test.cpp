@@ -39,7 +39,7 @@ TEST(BadInput, CommandLine) {
   expect_bad({"eval", "--model", tiny_config()}, {"synthetic_tiny.cfg"});
   expect_bad({"bench"}, {"--model FILE"});
   expect_bad({"quantize", "--checkpoint", "x", "--method", "qat", "--out", "y"}, {"ptq-static"});
-  expect_bad({"inspect"}, {"a FILE or --network N"});
+  expect_bad({"inspect"}, {"a FILE, --network N or --number X"});
   expect_bad({"inspect", "--network", "lenet6"}, {"lenet5", "'lenet6'"});
   expect_bad({"train", "--resume", folder / "no_run"}, {"no_run"});
   EXPECT_FALSE(std::filesystem::exists(folder / "x")) << "a refused run left a folder behind";

@@ -44,7 +44,7 @@ TEST(Arguments, TellOptionsFlagsKeysAndFileApart) {
   EXPECT_EQ(train.override_value("see"), "");
 
   const Arguments inspect = parse_arguments(command("inspect"), {"x.h5", "--text"});
-  EXPECT_EQ(inspect.positional, "x.h5");
+  EXPECT_THAT(inspect.positionals, ElementsAre("x.h5"));
   EXPECT_TRUE(inspect.has("text"));
 }
 
@@ -74,7 +74,8 @@ TEST(Arguments, NameMissingValuesOptionsAndSpareFiles) {
   EXPECT_THAT(complaint("quantize", {"--out=x"}),
               AllOf(HasSubstr("--checkpoint F, --method M"), Not(HasSubstr("none, --out"))));
   EXPECT_THAT(complaint("train", {"spare"}), HasSubstr("expected options only, found 'spare' too"));
-  EXPECT_THAT(complaint("inspect", {"a", "b"}), HasSubstr("expected one file, found 'b' too"));
+  EXPECT_THAT(complaint("inspect", {"a", "b", "c"}),
+              HasSubstr("expected no more than FILE OTHER, found 'c' too"));
 }
 
 TEST(Arguments, IntegersHaveARange) {
@@ -92,7 +93,7 @@ TEST(Program, EveryCommandHasHelpWithAnExampleAndItsOptions) {
     EXPECT_THAT(general_help(), HasSubstr(entry.summary));
     for (const OptionSpec& option : entry.options) EXPECT_THAT(help, HasSubstr("--" + option.name));
   }
-  EXPECT_EQ(command_table().size(), 7U);
+  EXPECT_EQ(command_table().size(), 9U);
   EXPECT_THAT(command_help(command("train")), HasSubstr("--quant.weight_bits"));
   EXPECT_THAT(command_help(command("bench")), Not(HasSubstr("--quant.weight_bits")));
 }

@@ -17,6 +17,7 @@ struct KeyHelp {
   std::string fallback;  ///< default, as to_ini prints it; may be empty
   std::string range;     ///< "0 .. 10000", "one of lsq, ema"
   std::string help;      ///< what it does, one line
+  std::vector<std::string> words;  ///< every value, where they are a handful of words; or none
 };
 
 /// Every key, in to_ini's order.

@@ -1,0 +1,131 @@
+// docs/formats.md names every field of checkpoints and exported models, and no other.
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <set>
+
+#include "bitloom/io/hdf5_archive.h"
+#include "bitloom/io/whole_file.h"
+#include "bitloom/trainers/commands.h"
+#include "support/tiny_task.h"
+
+namespace bitloom::trainers {
+namespace {
+
+using Fields = std::set<std::string>;
+
+// A residual beside a pool, and both bounds of a clip: every kind of field occurs.
+constexpr const char* kNet = R"(bitloom-graph 1
+input = input(shape=1x12x12)
+conv1.weight = parameter(shape=8x1x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+bn1 = batch_norm(conv1)
+relu1 = relu6(bn1)
+pool1 = max_pool(relu1, kernel=2)
+conv2.weight = parameter(shape=8x8x3x3)
+conv2 = conv2d(pool1, conv2.weight, pad=1)
+add1 = add(conv2, pool1)
+relu2 = relu(add1)
+gap = global_avg_pool(relu2)
+flatten = flatten(gap)
+fc.weight = parameter(shape=4x8)
+fc = linear(flatten, fc.weight, bias=1)
+)";
+
+/// "/layers/00003/bias" to "/layers/NNNNN/bias", "/parameters/conv1.weight" to "/parameters/NAME".
+std::string general(const std::string& path) {
+  static const std::regex number("/[0-9]{5}");
+  static const std::regex name(
+      "^/(parameters|averages|optimizer(/first_moment|/second_moment)?)/.*");
+  return std::regex_replace(std::regex_replace(path, number, "/NNNNN"), name, "/$1/NAME");
+}
+
+void add_fields(const std::filesystem::path& file, Fields& fields) {
+  const Archive archive = io::load_archive(file);
+  for (const auto& [path, entry] : archive.tensors()) fields.insert(general("/" + path));
+  for (const auto& [path, text] : archive.texts()) fields.insert(general("/" + path));
+  for (const auto& [path, attributes] : archive.attributes()) {
+    for (const auto& [name, value] : attributes) {
+      fields.insert(cat(general("/" + path), "@", name));
+    }
+  }
+}
+
+/// What the first column of the tables below `heading` names.
+Fields documented(const std::string& heading) {
+  const std::string text =
+      io::read_whole_file(std::string(BITLOOM_SOURCE_DIR) + "/docs/formats.md");
+  const std::size_t begin = text.find("\n## " + heading);
+  EXPECT_NE(begin, std::string::npos) << heading;
+  std::istringstream lines(text.substr(begin + 1, text.find("\n## ", begin + 1) - begin));
+  const std::regex field("`(/[^`]*)`");
+  Fields fields;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.rfind("| `", 0) != 0) continue;
+    const std::string column = line.substr(1, line.find('|', 1) - 1);
+    for (std::sregex_iterator at(column.begin(), column.end(), field), end; at != end; ++at) {
+      EXPECT_TRUE(fields.insert((*at)[1]).second) << (*at)[1] << " is named twice";
+    }
+  }
+  return fields;
+}
+
+void expect_same(const Fields& documented, const Fields& found) {
+  for (const std::string& field : found) {
+    EXPECT_TRUE(documented.contains(field)) << field << " is in files, not in docs/formats.md";
+  }
+  for (const std::string& field : documented) {
+    EXPECT_TRUE(found.contains(field)) << field << " is in docs/formats.md, not in files";
+  }
+}
+
+class Formats : public testing::Test {
+ protected:
+  Config config(const std::string& method, const Overrides& more = {}) const {
+    Overrides all = {"quant.method=" + method,      "data.validation_images=64",
+                     "data.synthetic_images=192",   "train.epochs=1",
+                     "train.qat_epochs=1",          "quant.activation_bits=4",
+                     "quant.calibration_images=64", "quant.first_last_bits=8"};
+    all.insert(all.end(), more.begin(), more.end());
+    return task_.config(all);
+  }
+
+  std::filesystem::path trained(const std::string& name, const Config& config) const {
+    return train({.config = config, .out = task_ / name}).checkpoint;
+  }
+
+  /// A checkpoint in the middle of an epoch, where the optimizer's slots are still needed.
+  std::filesystem::path stopped(const std::string& name, const Config& config) const {
+    TrainRequest request{.config = config, .out = task_ / name};
+    request.watcher = [](const StepReport&) { request_stop(); };
+    return train(request).checkpoint;
+  }
+
+  TinyTask task_{kNet};
+};
+
+TEST_F(Formats, CheckpointsHoldWhatTheirTableNames) {
+  Fields found;
+  add_fields(stopped("sgd", config("float", {"train.ema_decay=0.9"})), found);
+  add_fields(stopped("adam", config("qat", {"train.optimizer=adam"})), found);
+  expect_same(documented("Checkpoint:"), found);
+}
+
+TEST_F(Formats, ModelsHoldWhatTheirTableNames) {
+  Fields found;
+  const std::filesystem::path reals = trained("float", config("float"));
+  for (const char* method : {"float", "ptq-static", "ptq-dynamic", "ptq-weight-only"}) {
+    std::filesystem::path checkpoint = reals;
+    if (method != std::string("float")) {
+      checkpoint = task_ / cat(method, ".h5");
+      quantize({.checkpoint = reals, .config = config(method), .out = checkpoint});
+    }
+    const std::filesystem::path model = task_ / cat(method, ".model.h5");
+    export_model({.checkpoint = checkpoint, .out = model});
+    add_fields(model, found);
+  }
+  expect_same(documented("Exported model:"), found);
+}
+
+}  // namespace
+}  // namespace bitloom::trainers
