@@ -1,29 +1,13 @@
 #include "bitloom/quant/fake_quant_layer.h"
 
-#include <cmath>
-
 #include "bitloom/core/error.h"
 #include "bitloom/quant/ema.h"
-#include "bitloom/quant/observer.h"
+#include "node_grid.h"
 
 namespace bitloom::quant {
 namespace {
 
 constexpr float kOne = 1.0F;
-
-// The grid of a node that shares one: the source's zero point, where that moves.
-const layers::Parameter* shared_zero_point(const layers::LayerContext& context) {
-  const std::string name = cat(context.node.word("share", ""), ".zero_point");
-  return context.parameters.has(name) ? &context.parameters.at(name) : nullptr;
-}
-
-// The range that a joined node's values widen, where the owner follows one.
-layers::Parameter* joined_range(const layers::LayerContext& context) {
-  const std::string name = cat(context.node.word("share", ""), ".range");
-  const bool follows =
-      context.node.integer("joined", 0) != 0 && context.node.integer("frozen", 0) == 0;
-  return follows && context.parameters.has(name) ? &context.parameters.at(name) : nullptr;
-}
 
 }  // namespace
 
@@ -69,11 +53,7 @@ layers::LayerMemory FakeQuantLayer::memory() const { return {.backward_reads_inp
 
 void FakeQuantLayer::check_scales() const {
   for (std::int64_t i = 0; i < scale_->value.elements(); ++i) {
-    const float scale = scale_->value.data<float>()[i];
-    if (!(scale > kSmallestScale) || !std::isfinite(scale)) {
-      throw NumericError(ErrorText{cat(name_, ".scale[", i, "]"), "a finite scale above 1e-12",
-                                   cat(scale), "lower train.scale_lr_ratio or train.lr"});
-    }
+    check_scale(name_, i, scale_->value.data<float>()[i]);
   }
 }
 

@@ -1,5 +1,6 @@
 #include "bitloom/quant/quantized_layers.h"
 
+#include "activation_grid.h"
 #include "bitloom/quant/exported_layers.h"
 #include "bitloom/quant/fake_quant_layer.h"
 
@@ -197,6 +198,7 @@ layers::LayerRegistry quantized_layers() {
       .make = [](const LayerContext& context) { return std::make_unique<QuantizedAdd>(context); },
       .inputs = 2,
       .attributes = {}};
+  add_fused_layers(registry);
   return registry;
 }
 

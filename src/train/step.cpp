@@ -12,12 +12,11 @@ TrainingStep::TrainingStep(Checkpoint& checkpoint, const TrainOptions& options,
                            std::string_view forward, std::int64_t classes)
     : checkpoint_(checkpoint),
       options_(options),
-      network_(
-          forward == "integer" ? quant::use_integer_forward(checkpoint.graph) : checkpoint.graph,
-          quant::quantized_layers(), checkpoint.parameters,
-          {.batch = options.batch,
-           .training = true,
-           .precision = kernels::usable_precision(options.precision)}),
+      network_(quant::training_graph(checkpoint.graph, forward), quant::quantized_layers(),
+               checkpoint.parameters,
+               {.batch = options.batch,
+                .training = true,
+                .precision = kernels::usable_precision(options.precision)}),
       optimizer_(checkpoint.parameters, options),
       logit_gradient_(DType::kF32, Shape{options.batch, classes}) {
   if (options.ema_decay > 0.0 && checkpoint.averages.empty()) {

@@ -269,6 +269,100 @@ out = add(conv2, bn)
   EXPECT_FALSE(graph.find("conv2.weight.q")->has("output"));
 }
 
+TEST(FuseChains, MakesOneNodeOfWhatStandsBetweenTwoProducts) {
+  const Graph quantized = insert_fake_quant(parse(kResidual), qat(8), int8_profile(), false);
+  EXPECT_EQ(fuse_chains(use_integer_forward(quantized)).to_text(), parse(R"(bitloom-graph 1
+input = input(shape=3x8x8)
+input.q = fake_quant(input, quantizer=static, bits=8, dtype=u8, qmin=0, qmax=255, output=codes)
+conv1.weight = parameter(shape=4x3x3x3)
+conv1.weight.q = fake_quant(conv1.weight, quantizer=lsq, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0, output=codes)
+conv1 = quantized_conv2d(input.q, conv1.weight.q, pad=1)
+relu1.q = fused_quant(conv1, low=0, quantizer=lsq, bits=8, dtype=u8, qmin=0, qmax=255, output=codes)
+conv2.weight = parameter(shape=8x4x3x3)
+conv2.weight.q = fake_quant(conv2.weight, quantizer=lsq, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0, output=codes)
+conv2 = quantized_conv2d(relu1.q, conv2.weight.q, pad=1, stride=2)
+down.weight = parameter(shape=8x4x1x1)
+down.weight.q = fake_quant(down.weight, quantizer=lsq, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0, output=codes)
+down = quantized_conv2d(relu1.q, down.weight.q, stride=2)
+down.bn.q = fused_quant(down, norm=down.bn, quantizer=lsq, bits=8, dtype=s8, qmin=-128, qmax=127, output=codes)
+relu2.q = fused_quant(conv2, down.bn.q, norm=bn2, low=0, quantizer=lsq, bits=8, dtype=u8, qmin=0, qmax=255, output=codes)
+gap = global_avg_pool(relu2.q)
+flatten = flatten(gap)
+fc.weight = parameter(shape=3x8)
+fc.weight.q = fake_quant(fc.weight, quantizer=lsq, bits=8, dtype=s8, qmin=-127, qmax=127, axis=0, output=codes)
+fc = quantized_linear(flatten, fc.weight.q)
+)")
+                                                                       .to_text());
+}
+
+TEST(FuseChains, FusesReals) {
+  EXPECT_EQ(fuse_chains(parse(kResidual)).to_text(), parse(R"(bitloom-graph 1
+input = input(shape=3x8x8)
+conv1.weight = parameter(shape=4x3x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+relu1 = relu(conv1)
+conv2.weight = parameter(shape=8x4x3x3)
+conv2 = conv2d(relu1, conv2.weight, pad=1, stride=2)
+down.weight = parameter(shape=8x4x1x1)
+down = conv2d(relu1, down.weight, stride=2)
+down.bn = batch_norm(down)
+relu2 = fused(conv2, down.bn, norm=bn2, low=0)
+gap = global_avg_pool(relu2)
+flatten = flatten(gap)
+fc.weight = parameter(shape=3x8)
+fc = linear(flatten, fc.weight)
+)")
+                                                         .to_text());
+}
+
+// Attributes of every step; a batch norm over the input alone, whose gamma no network would reach;
+// a batch norm with a second reader; an add whose chain is the shortcut, behind dropout; a sum of a
+// value with itself.
+TEST(FuseChains, KeepsAttributesAndLeavesWhatDoesNotFit) {
+  EXPECT_EQ(fuse_chains(parse(R"(bitloom-graph 1
+input = input(shape=4x8x8)
+first = batch_norm(input)
+first.act = relu(first)
+w = parameter(shape=4x4x1x1)
+a = conv2d(first.act, w)
+a.bn = batch_norm(a, epsilon=0.01, momentum=0.2, frozen=1)
+a.act = hardtanh(a.bn)
+b = conv2d(a.act, w)
+b.bn = batch_norm(b)
+b.act = relu6(b.bn)
+b.too = add(b.act, b.bn)
+c = conv2d(b.too, w)
+c.bn = batch_norm(c)
+c.drop = dropout(c.bn)
+c.sum = add(a.act, c.drop)
+c.act = hardtanh(c.sum, low=0, high=2)
+d = conv2d(c.act, w)
+d.bn = batch_norm(d)
+d.twice = add(d.bn, d.bn)
+)"))
+                .to_text(),
+            parse(R"(bitloom-graph 1
+input = input(shape=4x8x8)
+first = batch_norm(input)
+first.act = relu(first)
+w = parameter(shape=4x4x1x1)
+a = conv2d(first.act, w)
+a.act = fused(a, norm=a.bn, epsilon=0.01, momentum=0.2, norm_frozen=1, low=-1, high=1)
+b = conv2d(a.act, w)
+b.bn = batch_norm(b)
+b.act = relu6(b.bn)
+b.too = add(b.act, b.bn)
+c = conv2d(b.too, w)
+c.bn = batch_norm(c)
+c.drop = dropout(c.bn)
+c.act = fused(a.act, c.drop, low=0, high=2)
+d = conv2d(c.act, w)
+d.bn = batch_norm(d)
+d.twice = add(d.bn, d.bn)
+)")
+                .to_text());
+}
+
 std::vector<std::string> names_of(const Chain& chain) {
   std::vector<std::string> names;
   for (const layers::Node* node : chain.nodes) names.push_back(node->name);

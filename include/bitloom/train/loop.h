@@ -43,8 +43,8 @@ struct LoopOptions {
 
 /// Trains checkpoint.graph on dataset.train from checkpoint.position to options.train.epochs.
 ///
-/// A step: batch > TrainingStep at rates_at() of the schedule. With forward = "integer" the
-/// graph runs through quant::use_integer_forward. At each epoch's end the graph is lowered and run
+/// A step: batch > TrainingStep at rates_at() of the schedule, on the graph that
+/// quant::training_graph makes. At each epoch's end the graph is lowered and run
 /// on the validation images by `validation_backend`, with averaged weights where the recipe keeps
 /// them: what is validated is what is exported.
 /// Returns false if should_stop ended it; the checkpoint then was saved at that step.

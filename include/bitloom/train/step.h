@@ -29,9 +29,9 @@ struct StepResult {
 /// memory is planned in the constructor.
 class TrainingStep {
  public:
-  /// With forward = "integer" the graph runs through quant::use_integer_forward, with "float" as it
-  /// stands. The optimizer's slots start at zero, averages (unless the checkpoint has them) at the
-  /// parameters. The checkpoint must outlive the step, which changes its parameters and averages.
+  /// The graph that runs is quant::training_graph(graph, forward). The optimizer's slots start at
+  /// zero, averages (unless the checkpoint has them) at the parameters. The checkpoint must outlive
+  /// the step, which changes its parameters and averages.
   TrainingStep(Checkpoint& checkpoint, const TrainOptions& options, std::string_view forward,
                std::int64_t classes);
 
