@@ -7,7 +7,7 @@ namespace bitloom::backends {
 const std::vector<Backend>& all_backends() {
   static const std::vector<Backend> backends{
       {.name = "onednn",
-       .implementations = {{"xnor", plan_xnor}, {"onednn", plan_onednn}},
+       .implementations = {{"xnor", plan_faster_xnor}, {"onednn", plan_onednn}},
        .sums_pairs = true},
       {.name = "reference", .implementations = {{"reference", plan_reference}}},
       {.name = "xnor", .implementations = {{"xnor", plan_xnor}}},

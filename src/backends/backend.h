@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "bitloom/core/cpu.h"
+#include "bitloom/core/error.h"
 #include "bitloom/integer/model.h"
 
 namespace bitloom::backends {
@@ -27,6 +28,16 @@ class LayerRunner {
   virtual std::size_t scratch_bytes() const { return 0; }
   /// Packed weights and scratch of its own.
   virtual std::size_t memory_bytes() const { return 0; }
+
+  /// Whether inputs[0], and the output, may be tensors of sign bits (kernels/sign_bits.h) instead
+  /// of s8 codes: s32 of shape [N, sign_words(C), H, W].
+  virtual bool can_read_bits() const { return false; }
+  virtual bool can_write_bits() const { return false; }
+  /// Said once, before scratch_bytes() and run(): which of them are.
+  virtual void use_bits(bool reads, bool writes) {
+    BITLOOM_ASSERT(!reads && !writes);
+    static_cast<void>(reads || writes);
+  }
 };
 
 /// Why an implementation does not take a layer; empty where it has nothing to do with its kind
@@ -84,6 +95,8 @@ Choice choose(const std::vector<Implementation>& implementations, const LayerCon
 PlanResult plan_reference(const LayerContext& context);
 PlanResult plan_onednn(const LayerContext& context);
 PlanResult plan_xnor(const LayerContext& context);
+/// plan_xnor for layers that this CPU runs faster so than by oneDNN's int8 kernels.
+PlanResult plan_faster_xnor(const LayerContext& context);
 PlanResult plan_cudnn(const LayerContext& context);
 
 }  // namespace bitloom::backends

@@ -48,8 +48,8 @@ Tensor real_weights(const integer::Layer& layer) {
   const std::int64_t outputs = weight.shape().n();
   const std::int64_t row = weight.elements() / outputs;
   for (std::int64_t i = 0; i < weight.elements(); ++i) {
-    weight.data<float>()[i] = integer::dequantize(layer.weight.data<std::int8_t>()[i],
-                                                  layer.multiplier.data<float>()[i / row], 0);
+    weight.data<float>()[i] =
+        integer::real_weight(layer, i / row, layer.weight.data<std::int8_t>()[i]);
   }
   return weight;
 }
@@ -88,7 +88,9 @@ class MaxPoolRunner final : public LayerRunner {
 class OwnLoopRunner final : public LayerRunner {
  public:
   explicit OwnLoopRunner(const LayerContext& context)
-      : model_(context.model), layer_(context.layer) {}
+      : model_(context.model),
+        layer_(context.layer),
+        scratch_bytes_(integer::scratch_bytes(context.model, context.layer, context.batch)) {}
   void run(std::span<const ConstTensorView> inputs, TensorView output,
            std::span<std::byte> scratch) override {
     integer::run_layer(model_, layer_, inputs, output, scratch);
@@ -96,10 +98,12 @@ class OwnLoopRunner final : public LayerRunner {
   std::string implementation() const override {
     return cat("bitloom:", integer::to_word(layer_.op));
   }
+  std::size_t scratch_bytes() const override { return scratch_bytes_; }
 
  private:
   const integer::Model& model_;
   const integer::Layer& layer_;
+  std::size_t scratch_bytes_;
 };
 
 /// What the layer's last step holds t within: codes, or reals where the output is f32.
@@ -109,10 +113,67 @@ integer::Clip bounds_of_t(const LayerContext& context) {
   return {.low = static_cast<float>(range.qmin), .high = static_cast<float>(range.qmax)};
 }
 
+/// oneDNN's accumulators and integer/requantize.h behind them, where oneDNN cannot round as it: to
+/// signs, with two scales, with a real residual.
+class SumsRunner final : public LayerRunner {
+ public:
+  explicit SumsRunner(const LayerContext& context)
+      : model_(context.model), layer_(context.layer), product_(problem_of(context)) {
+    if (integer::has_two_scales(layer_)) {
+      Tensor split(DType::kS8, weight_shape(layer_));
+      integer::split_codes(layer_.weight, split.data<std::int8_t>());
+      product_.set_weights(split);
+    } else {
+      product_.set_weights(layer_.weight);
+    }
+    if (context.input(0).format.zero_point != 0) {
+      product_.set_source_zero_point(context.input(0).format.zero_point);
+    }
+  }
+
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte> scratch) override {
+    const TensorView acc(DType::kS32, product_.destination(), scratch.data());
+    product_.run(inputs[0], {}, acc);
+    integer::requantize(model_, layer_, acc, residual_of(inputs), output);
+  }
+  std::string implementation() const override { return product_.implementation(); }
+  std::size_t scratch_bytes() const override {
+    return static_cast<std::size_t>(product_.destination().elements()) * sizeof(std::int32_t);
+  }
+  std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+
+ private:
+  static Shape weight_shape(const integer::Layer& layer) {
+    const Shape& shape = layer.weight.shape();
+    return integer::has_two_scales(layer) ? shape.with_batch(2 * shape.n()) : shape;
+  }
+  static kernels::Int8Problem problem_of(const LayerContext& context) {
+    return {.source = context.input(0).shape.with_batch(context.batch),
+            .source_dtype = context.input(0).dtype,
+            .source_zero_point = context.input(0).format.zero_point != 0,
+            .weight = weight_shape(context.layer),
+            .window = context.layer.window,
+            .destination_dtype = DType::kS32,
+            .bias = false};
+  }
+
+  const integer::Model& model_;
+  const integer::Layer& layer_;
+  kernels::Int8Product product_;
+};
+
+bool needs_sums(const LayerContext& context) {
+  return context.output().format.grid == integer::Grid::kBinary ||
+         integer::has_two_scales(context.layer) ||
+         (context.layer.inputs.size() == 2 && context.input(1).dtype == DType::kF32);
+}
+
 PlanResult plan_int8(const LayerContext& context) {
   const std::string reason =
       saturation(context.isa, context.input(0).format, context.layer.weight_range);
   if (!reason.empty()) return Declined{reason};
+  if (needs_sums(context)) return std::make_unique<SumsRunner>(context);
   const integer::Layer& layer = context.layer;
   const bool residual = layer.inputs.size() == 2;
   return std::make_unique<Int8Runner>(
@@ -155,6 +216,7 @@ PlanResult plan_layer(const LayerContext& context) {
     case integer::LayerOp::kLinear:
       return plan_product(context);
     case integer::LayerOp::kMaxPool:
+      if (!context.layer.lowest.empty()) break;
       return std::make_unique<MaxPoolRunner>(
           kernels::Int8MaxPool(context.input(0).shape.with_batch(context.batch),
                                context.input(0).dtype, context.layer.window));
@@ -162,6 +224,10 @@ PlanResult plan_layer(const LayerContext& context) {
     case integer::LayerOp::kGlobalAvgPool:
     case integer::LayerOp::kAdd:
     case integer::LayerOp::kConcat:
+    case integer::LayerOp::kAffine:
+    case integer::LayerOp::kPrelu:
+    case integer::LayerOp::kKMap:
+    case integer::LayerOp::kScaleMap:
       break;
   }
   return std::make_unique<OwnLoopRunner>(context);

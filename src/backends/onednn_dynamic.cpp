@@ -100,6 +100,7 @@ class DynamicRunner final : public LayerRunner {
 
 PlanResult plan_dynamic(const LayerContext& context) {
   const integer::Layer& layer = context.layer;
+  if (integer::has_two_scales(layer)) return Declined{"two weight scales, of static layers only"};
   const std::string reason = saturation(context.isa, layer.source_format, layer.weight_range);
   if (!reason.empty()) return Declined{reason};
   return std::make_unique<DynamicRunner>(context);

@@ -9,6 +9,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/integer/reference.h"
+#include "bitloom/kernels/sign_bits.h"
 
 namespace bitloom::backends {
 namespace {
@@ -47,7 +48,7 @@ struct BufferPlan {
 
 /// Step 0 encodes the input, step i + 1 runs layer i. A residual that nobody reads later lends its
 /// memory to the output, so that oneDNN's sum finds it in place.
-BufferPlan plan_buffers(const integer::Model& model, std::int64_t batch) {
+BufferPlan plan_buffers(const integer::Model& model, const std::vector<std::size_t>& sizes) {
   const int steps = static_cast<int>(model.layers.size());
   std::vector<int> last_read(model.tensors.size(), 0);
   for (int step = 1; step <= steps; ++step) {
@@ -55,10 +56,7 @@ BufferPlan plan_buffers(const integer::Model& model, std::int64_t batch) {
       last_read[static_cast<std::size_t>(input)] = step;
     }
   }
-  const auto bytes = [&](std::size_t tensor) {
-    const integer::TensorInfo& info = model.tensors[tensor];
-    return static_cast<std::size_t>(info.shape.elements() * batch) * size_of(info.dtype);
-  };
+  const auto bytes = [&](std::size_t tensor) { return sizes[tensor]; };
   BufferPlan plan{.buffer_of = std::vector<std::size_t>(model.tensors.size(), 0), .lifetimes = {}};
   plan.lifetimes.push_back({bytes(0), 0, last_read[0]});
   for (int step = 1; step <= steps; ++step) {
@@ -82,15 +80,21 @@ BufferPlan plan_buffers(const integer::Model& model, std::int64_t batch) {
 }
 
 /// Every tensor in memory of its own, for all steps.
-BufferPlan plan_separate_buffers(const integer::Model& model, std::int64_t batch) {
+BufferPlan plan_separate_buffers(const integer::Model& model,
+                                 const std::vector<std::size_t>& sizes) {
   BufferPlan plan;
-  for (const integer::TensorInfo& info : model.tensors) {
+  for (const std::size_t size : sizes) {
     plan.buffer_of.push_back(plan.lifetimes.size());
-    plan.lifetimes.push_back(
-        {static_cast<std::size_t>(info.shape.elements() * batch) * size_of(info.dtype), 0,
-         static_cast<int>(model.layers.size())});
+    plan.lifetimes.push_back({size, 0, static_cast<int>(model.layers.size())});
   }
   return plan;
+}
+
+/// Sign bits of codes [N, C, ...]: s32 [N, sign_words(C), ...].
+Shape shape_of_bits(const Shape& codes) {
+  const std::int64_t words = kernels::sign_words(codes.c());
+  if (codes.rank() == 2) return {codes.n(), words};
+  return {codes.n(), words, codes.h(), codes.w()};
 }
 
 }  // namespace
@@ -106,6 +110,7 @@ class Session::Impl {
     const Backend& backend = backend_named(options.backend);
     check_profile(model, backend);
     plan_layers(backend);
+    plan_bits();
     plan_memory();
   }
 
@@ -121,7 +126,16 @@ class Session::Impl {
 
   ConstTensorView tensor(int index) const {
     if (!options_.keep_all_tensors) return {};
-    return tensors_.at(static_cast<std::size_t>(index));
+    const auto i = static_cast<std::size_t>(index);
+    const TensorView& tensor = tensors_.at(i);
+    if (!bits_[i]) return tensor;
+    const integer::TensorInfo& info = model_.tensors[i];
+    const Shape shape = info.shape.with_batch(options_.batch);
+    if (unpacked_[i].empty()) unpacked_[i] = Tensor(info.dtype, shape);
+    kernels::unpack_signs(static_cast<const std::uint32_t*>(tensor.raw()),
+                          {shape.elements() / shape.c(), shape.c()},
+                          unpacked_[i].data<std::int8_t>());
+    return unpacked_[i];
   }
 
  private:
@@ -132,6 +146,7 @@ class Session::Impl {
   };
 
   void plan_layers(const Backend& backend);
+  void plan_bits();
   void plan_memory();
 
   const integer::Model& model_;
@@ -139,6 +154,8 @@ class Session::Impl {
   std::vector<PlanRow> plan_;
   std::vector<Step> steps_;
   std::vector<TensorView> tensors_;
+  std::vector<bool> bits_;                ///< per tensor: sign bits instead of codes
+  mutable std::vector<Tensor> unpacked_;  ///< codes of such tensors, for those who ask
   std::span<std::byte> scratch_;
   Tensor arena_;
 };
@@ -171,9 +188,45 @@ void Session::Impl::plan_layers(const Backend& backend) {
                          "\n  pass --fallback=reference to run them on the reference executor"));
 }
 
+/// A binary tensor stays packed where the layer that makes it and all that read it know bits.
+void Session::Impl::plan_bits() {
+  const std::size_t count = model_.tensors.size();
+  bits_.assign(count, false);
+  unpacked_.resize(count);
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const auto output = static_cast<std::size_t>(model_.layers[i].output);
+    bits_[output] = output + 1 < count &&
+                    model_.tensors[output].format.grid == integer::Grid::kBinary &&
+                    steps_[i].runner->can_write_bits();
+  }
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const std::vector<int>& inputs = model_.layers[i].inputs;
+    for (std::size_t k = 0; k < inputs.size(); ++k) {
+      if (k > 0 || !steps_[i].runner->can_read_bits()) {
+        bits_[static_cast<std::size_t>(inputs[k])] = false;
+      }
+    }
+  }
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    const integer::Layer& layer = model_.layers[i];
+    steps_[i].runner->use_bits(bits_[static_cast<std::size_t>(layer.inputs[0])],
+                               bits_[static_cast<std::size_t>(layer.output)]);
+    plan_[i].implementation = steps_[i].runner->implementation();
+  }
+}
+
 void Session::Impl::plan_memory() {
-  BufferPlan buffers = options_.keep_all_tensors ? plan_separate_buffers(model_, options_.batch)
-                                                 : plan_buffers(model_, options_.batch);
+  std::vector<TensorView> views;  // without their memory
+  std::vector<std::size_t> sizes;
+  for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
+    const integer::TensorInfo& info = model_.tensors[i];
+    const Shape shape = info.shape.with_batch(options_.batch);
+    views.push_back(bits_[i] ? TensorView(DType::kS32, shape_of_bits(shape), nullptr)
+                             : TensorView(info.dtype, shape, nullptr));
+    sizes.push_back(views.back().bytes());
+  }
+  BufferPlan buffers = options_.keep_all_tensors ? plan_separate_buffers(model_, sizes)
+                                                 : plan_buffers(model_, sizes);
   const int steps = static_cast<int>(steps_.size());
   std::size_t scratch_bytes = 0;
   for (const Step& step : steps_) {
@@ -185,8 +238,7 @@ void Session::Impl::plan_memory() {
   std::byte* base = static_cast<std::byte*>(arena_.raw());
   scratch_ = {base + arena.offsets.back(), scratch_bytes};
   for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
-    const integer::TensorInfo& info = model_.tensors[i];
-    tensors_.emplace_back(info.dtype, info.shape.with_batch(options_.batch),
+    tensors_.emplace_back(views[i].dtype(), views[i].shape(),
                           base + arena.offsets[buffers.buffer_of[i]]);
   }
   for (std::size_t i = 0; i < steps_.size(); ++i) {

@@ -61,7 +61,15 @@ Taps taps_of(const Window& window, const Shape& source, std::int64_t y, std::int
 }
 
 template <typename T>
-void max_pool_typed(const Window& window, ConstTensorView source, TensorView out) {
+void select_values(const T* from, const std::uint8_t* lowest, std::int64_t count, T* to) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    to[i] = (lowest[i] != 0) == (from[i] < to[i]) ? from[i] : to[i];
+  }
+}
+
+template <typename T>
+void max_pool_typed(const Window& window, ConstTensorView source, const std::uint8_t* lowest,
+                    TensorView out) {
   const Shape& from = source.shape();
   const Shape& to = out.shape();
   const std::int64_t channels = from.c();
@@ -78,8 +86,10 @@ void max_pool_typed(const Window& window, ConstTensorView source, TensorView out
           const T* pixel = x + ((image * from.h() + iy) * from.w() + ix) * channels;
           if (empty) {
             std::copy(pixel, pixel + channels, best);
-          } else {
+          } else if (lowest == nullptr) {
             max_values(pixel, channels, best);
+          } else {
+            select_values(pixel, lowest, channels, best);
           }
           empty = false;
         }
@@ -161,21 +171,23 @@ void add_codes(const Model& model, const Layer& layer, ConstTensorView a, ConstT
         t[i] = add_residual(product, code_at(b, begin + i), info_b.format.zero_point, ratio_b);
         t[i] += static_cast<float>(info_y.format.zero_point);
       }
-      round_row(t, count, range, info_y.dtype, static_cast<std::uint8_t*>(out.raw()) + begin);
+      round_row(t, count, range, info_y.format.grid, info_y.dtype,
+                static_cast<std::uint8_t*>(out.raw()) + begin);
     }
   });
 }
 
 }  // namespace
 
-void max_pool(const Window& window, ConstTensorView source, TensorView out) {
+void max_pool(const Layer& layer, ConstTensorView source, TensorView out) {
+  const std::uint8_t* lowest = layer.lowest.empty() ? nullptr : layer.lowest.data<std::uint8_t>();
   switch (source.dtype()) {
     case DType::kU8:
-      return max_pool_typed<std::uint8_t>(window, source, out);
+      return max_pool_typed<std::uint8_t>(layer.window, source, lowest, out);
     case DType::kS8:
-      return max_pool_typed<std::int8_t>(window, source, out);
+      return max_pool_typed<std::int8_t>(layer.window, source, lowest, out);
     default:
-      return max_pool_typed<float>(window, source, out);
+      return max_pool_typed<float>(layer.window, source, lowest, out);
   }
 }
 

@@ -7,7 +7,7 @@
 
 namespace bitloom::integer {
 
-void max_pool(const Window& window, ConstTensorView source, TensorView out);
+void max_pool(const Layer& layer, ConstTensorView source, TensorView out);
 /// One window over the whole image is a global average.
 void avg_pool(const Window& window, ConstTensorView source, TensorView out);
 void concat(std::span<const ConstTensorView> inputs, TensorView out);

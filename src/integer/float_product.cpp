@@ -74,7 +74,7 @@ struct Workspace {
 
 float weight_value(const Layer& layer, std::int64_t o, std::int64_t index) {
   if (layer.weight.dtype() == DType::kF32) return layer.weight.data<float>()[index];
-  return dequantize(layer.weight.data<std::int8_t>()[index], layer.multiplier.data<float>()[o], 0);
+  return real_weight(layer, o, layer.weight.data<std::int8_t>()[index]);
 }
 
 /// [groups, outputs / 16, depth, 16] with zeros in the padding.

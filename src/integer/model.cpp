@@ -8,8 +8,9 @@ namespace bitloom::integer {
 namespace {
 
 constexpr std::array<std::string_view, 4> kModes{"float", "weight-only", "dynamic", "static"};
-constexpr std::array<std::string_view, 7> kOps{"conv2d",          "linear", "max_pool", "avg_pool",
-                                               "global_avg_pool", "add",    "concat"};
+constexpr std::array<std::string_view, 11> kOps{"conv2d",          "linear", "max_pool", "avg_pool",
+                                                "global_avg_pool", "add",    "concat",   "affine",
+                                                "prelu",           "k_map",  "scale_map"};
 
 template <std::size_t N>
 std::size_t index_of(const std::array<std::string_view, N>& words, std::string_view word,
@@ -37,6 +38,15 @@ std::string_view to_word(LayerOp op) { return kOps[static_cast<std::size_t>(op)]
 
 LayerOp layer_op_from_word(std::string_view word) {
   return static_cast<LayerOp>(index_of(kOps, word, "layer operation"));
+}
+
+void split_codes(const Tensor& weight, std::int8_t* to) {
+  const std::int64_t count = weight.elements();
+  const std::int8_t* codes = weight.data<std::int8_t>();
+  for (std::int64_t i = 0; i < count; ++i) {
+    to[i] = codes[i] > 0 ? std::int8_t{1} : std::int8_t{0};
+    to[count + i] = codes[i] < 0 ? std::int8_t{1} : std::int8_t{0};
+  }
 }
 
 CodeRange code_range(const Layer& layer, const TensorInfo& output) {

@@ -9,7 +9,8 @@ namespace bitloom::integer {
 namespace {
 
 constexpr const char* kSchema = "bitloom.model";
-constexpr int kVersion = 2;                  // 2: clip instead of relu; avg_pool, concat
+constexpr int kVersion = 3;                  // 3: binary and ternary grids, affine, prelu, maps
+constexpr int kOldestVersion = 2;            // 2: clip instead of relu; avg_pool, concat
 constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from a damaged file
 
 /// "layers/00007": numbers keep the order of execution in a file sorted by name.
@@ -80,17 +81,33 @@ CodeRange get_range(const Archive& archive, const std::string& path) {
   return {.qmin = get_int(archive, path, "qmin"), .qmax = get_int(archive, path, "qmax")};
 }
 
+/// A grid that is absent is affine, as all were before version 3.
+void put_grid(Archive& archive, const std::string& path, const char* name, Grid grid) {
+  if (grid != Grid::kAffine) archive.put_attribute(path, name, std::string(to_word(grid)));
+}
+
+Grid get_grid(const Archive& archive, const std::string& path, const char* name) {
+  if (!archive.has_attribute(path, name)) return Grid::kAffine;
+  try {
+    return grid_from_word(archive.word(path, name));
+  } catch (const FormatError& error) {
+    refuse(archive, path, error.what());
+  }
+}
+
 void put_format(Archive& archive, const std::string& path, const AffineFormat& format) {
   archive.put_attribute(path, "bits", std::int64_t{format.bits});
   archive.put_attribute(path, "zero_point", std::int64_t{format.zero_point});
   put_range(archive, path, format.range);
+  put_grid(archive, path, "grid", format.grid);
 }
 
 AffineFormat get_format(const Archive& archive, const std::string& path, DType dtype) {
   return {.bits = get_int(archive, path, "bits"),
           .is_signed = dtype == DType::kS8,
           .zero_point = get_int(archive, path, "zero_point"),
-          .range = get_range(archive, path)};
+          .range = get_range(archive, path),
+          .grid = get_grid(archive, path, "grid")};
 }
 
 void put_tensor_info(Archive& archive, const std::string& path, const TensorInfo& info) {
@@ -116,6 +133,7 @@ TensorInfo get_tensor_info(const Archive& archive, const std::string& path) {
 void put_weight(Archive& archive, const std::string& path, const Layer& layer) {
   archive.put_attribute(path, "weight_bits", std::int64_t{layer.weight_bits});
   put_range(archive, path, layer.weight_range);
+  put_grid(archive, path, "weight_grid", layer.weight_grid);
   if (layer.weight.dtype() != DType::kS8 || layer.weight_bits >= 8) {
     const bool codes = layer.weight.dtype() == DType::kS8;
     archive.put(path + "/weight", layer.weight.clone(), axes_of(layer.weight),
@@ -123,6 +141,10 @@ void put_weight(Archive& archive, const std::string& path, const Layer& layer) {
     return;
   }
   put_shape(archive, path + "/weight_shape", layer.weight.shape());
+  if (layer.weight_grid == Grid::kBinary) {
+    archive.put(path + "/weight_packed", pack_signs(layer.weight), "OB", "1 bit each, 1 for -1");
+    return;
+  }
   archive.put(path + "/weight_packed",
               pack_codes(layer.weight, layer.weight_bits, layer.weight_range.qmin), "OB",
               cat("code - qmin, ", layer.weight_bits, " bits each"));
@@ -131,6 +153,7 @@ void put_weight(Archive& archive, const std::string& path, const Layer& layer) {
 void get_weight(const Archive& archive, const std::string& path, Layer& layer) {
   layer.weight_bits = get_int(archive, path, "weight_bits");
   layer.weight_range = get_range(archive, path);
+  layer.weight_grid = get_grid(archive, path, "weight_grid");
   if (archive.has(path + "/weight")) {
     layer.weight = archive.tensor(path + "/weight").clone();
     return;
@@ -138,7 +161,9 @@ void get_weight(const Archive& archive, const std::string& path, Layer& layer) {
   const Tensor& packed = archive.tensor(path + "/weight_packed");
   const Shape shape = get_shape(archive, path + "/weight_shape");
   try {
-    layer.weight = unpack_codes(packed, shape, layer.weight_bits, layer.weight_range.qmin);
+    layer.weight = layer.weight_grid == Grid::kBinary
+                       ? unpack_signs(packed, shape)
+                       : unpack_codes(packed, shape, layer.weight_bits, layer.weight_range.qmin);
   } catch (const FormatError& error) {
     refuse(archive, path + "/weight_packed", error.what());
   }
@@ -147,6 +172,18 @@ void get_weight(const Archive& archive, const std::string& path, Layer& layer) {
 void put_vector(Archive& archive, const std::string& path, const Tensor& values) {
   if (!values.empty()) archive.put(path, values.clone(), "O", "1");
 }
+
+/// Vectors of a layer and where they stand below its path.
+struct NamedVector {
+  const char* name;
+  Tensor Layer::*vector;
+};
+constexpr NamedVector kVectors[] = {{"/weight_scale", &Layer::weight_scale},
+                                    {"/multiplier", &Layer::multiplier},
+                                    {"/negative_multiplier", &Layer::negative_multiplier},
+                                    {"/bias", &Layer::bias},
+                                    {"/shift", &Layer::shift},
+                                    {"/lowest", &Layer::lowest}};
 
 Tensor get_vector(const Archive& archive, const std::string& path) {
   return archive.has(path) ? archive.tensor(path).clone() : Tensor();
@@ -158,7 +195,7 @@ bool is_product(const Layer& layer) {
 
 bool has_window(const Layer& layer) {
   return layer.op == LayerOp::kConv2d || layer.op == LayerOp::kMaxPool ||
-         layer.op == LayerOp::kAvgPool;
+         layer.op == LayerOp::kAvgPool || layer.op == LayerOp::kKMap;
 }
 
 /// A bound that is absent is infinite.
@@ -192,11 +229,9 @@ void put_layer(Archive& archive, const std::string& path, const Layer& layer) {
     archive.put_attribute(path, "pad", window.pad);
     archive.put_attribute(path, "groups", window.groups);
   }
+  for (const auto& [name, vector] : kVectors) put_vector(archive, path + name, layer.*vector);
   if (!is_product(layer)) return;
   put_weight(archive, path, layer);
-  put_vector(archive, path + "/weight_scale", layer.weight_scale);
-  put_vector(archive, path + "/multiplier", layer.multiplier);
-  put_vector(archive, path + "/bias", layer.bias);
   archive.put_attribute(path, "residual_ratio", double{layer.residual_ratio});
   if (layer.mode != ComputeMode::kDynamic) return;
   const DType codes = layer.source_format.is_signed ? DType::kS8 : DType::kU8;
@@ -222,11 +257,9 @@ Layer get_layer(const Archive& archive, const std::string& path) {
                     .pad = get_int(archive, path, "pad"),
                     .groups = get_int(archive, path, "groups")};
   }
+  for (const auto& [name, vector] : kVectors) layer.*vector = get_vector(archive, path + name);
   if (!is_product(layer)) return layer;
   get_weight(archive, path, layer);
-  layer.weight_scale = get_vector(archive, path + "/weight_scale");
-  layer.multiplier = get_vector(archive, path + "/multiplier");
-  layer.bias = get_vector(archive, path + "/bias");
   layer.residual_ratio = static_cast<float>(archive.real(path, "residual_ratio"));
   if (layer.mode == ComputeMode::kDynamic) {
     const std::string source = path + "/source";
@@ -267,11 +300,12 @@ Archive to_archive(const Model& model) {
 
 Model model_from_archive(const Archive& archive) {
   archive.require_schema(kSchema, kVersion);
-  if (archive.schema_version() < kVersion) {  // its ReLUs would be lost
-    throw FormatError({.place = archive.source().empty() ? "model" : archive.source(),
-                       .expected = cat("schema '", kSchema, "' version ", kVersion),
-                       .found = cat("version ", archive.schema_version()),
-                       .remedy = "export it again from its checkpoint"});
+  if (archive.schema_version() < kOldestVersion) {  // its ReLUs would be lost
+    throw FormatError(
+        {.place = archive.source().empty() ? "model" : archive.source(),
+         .expected = cat("schema '", kSchema, "' version ", kOldestVersion, " or ", kVersion),
+         .found = cat("version ", archive.schema_version()),
+         .remedy = "export it again from its checkpoint"});
   }
   Model model;
   model.network = archive.word("", "network");

@@ -4,6 +4,7 @@
 
 #include "bitloom/core/parallel.h"
 #include "bitloom/integer/dynamic.h"
+#include "channelwise.h"
 #include "elementwise.h"
 #include "float_product.h"
 #include "integer_product.h"
@@ -67,19 +68,41 @@ SourceCodes codes_of(const Model& model, const Layer& layer, ConstTensorView sou
   return {.codes = codes, .zero_point = layer.source_format.zero_point, .scales = scales.data()};
 }
 
+/// Of the sums: twice the outputs where positive and negative weights have their own.
+ProductGeometry sums_geometry(const Layer& layer, const Shape& source) {
+  ProductGeometry g = product_geometry(layer, source);
+  if (has_two_scales(layer)) g.o *= 2;
+  return g;
+}
+
+/// Bytes that weights_of takes.
+std::size_t split_bytes(const Layer& layer) {
+  return has_two_scales(layer) ? aligned_bytes(2 * layer.weight.bytes()) : 0;
+}
+
+ConstTensorView weights_of(const Layer& layer, Scratch& memory) {
+  if (!has_two_scales(layer)) return layer.weight;
+  const std::int64_t count = 2 * layer.weight.elements();
+  std::int8_t* split = memory.take<std::int8_t>(count);
+  split_codes(layer.weight, split);
+  return {DType::kS8, Shape{count}, split};
+}
+
 std::size_t integer_bytes(const Layer& layer, const Shape& source) {
-  return codes_bytes(layer, source) + integer_product_bytes(product_geometry(layer, source));
+  return codes_bytes(layer, source) + split_bytes(layer) +
+         integer_product_bytes(sums_geometry(layer, source));
 }
 
 /// Sums of a static or dynamic layer. `sink_of(scales)` gives where the rows go.
 template <typename SinkOf>
 void sum_products(const Model& model, const Layer& layer, ConstTensorView source,
                   const SinkOf& sink_of, std::span<std::byte> scratch) {
-  const ProductGeometry geometry = product_geometry(layer, source.shape());
+  const ProductGeometry geometry = sums_geometry(layer, source.shape());
   Scratch memory(scratch, integer_bytes(layer, source.shape()));
   const SourceCodes codes = codes_of(model, layer, source, memory);
+  const ConstTensorView weight = weights_of(layer, memory);
   const std::size_t rest = integer_product_bytes(geometry);
-  integer_product(geometry, codes.codes, codes.zero_point, layer.weight, sink_of(codes.scales),
+  integer_product(geometry, codes.codes, codes.zero_point, weight, sink_of(codes.scales),
                   {memory.take<std::byte>(static_cast<std::int64_t>(rest)), rest});
 }
 
@@ -100,7 +123,8 @@ void run_integer(const Model& model, const Layer& layer, std::span<const ConstTe
 }
 
 void finish(const RequantizeTarget& target, ConstTensorView acc_s32) {
-  const std::int64_t channels = target.row.channels;
+  const std::int64_t sums = target.row.negative_multiplier == nullptr ? 1 : 2;
+  const std::int64_t channels = sums * target.row.channels;
   parallel_for(acc_s32.elements() / channels, 64, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t row = first; row < last; ++row) {
       target.take(row, acc_s32.data<std::int32_t>() + row * channels);
@@ -113,6 +137,17 @@ void run_product(const Model& model, const Layer& layer, std::span<const ConstTe
   if (multiplies_codes(layer)) return run_integer(model, layer, inputs, output, scratch);
   float_product(product_geometry(layer, inputs[0].shape()), layer, inputs[0],
                 inputs.size() == 2 ? inputs[1] : ConstTensorView(), output, scratch);
+}
+
+/// Of one mean a pixel.
+std::size_t means_bytes(const Shape& source) {
+  return aligned_bytes(static_cast<std::size_t>(source.elements() / source.c()) * sizeof(float));
+}
+
+void run_k_map(const Layer& layer, ConstTensorView source, TensorView output,
+               std::span<std::byte> scratch) {
+  Scratch memory(scratch, means_bytes(source.shape()));
+  k_map(layer.window, source, output, memory.take<float>(source.elements() / source.shape().c()));
 }
 
 }  // namespace
@@ -146,8 +181,9 @@ void encode_input(ConstTensorView images, ConstTensorView table, TensorView out)
 }
 
 std::size_t scratch_bytes(const Model& model, const Layer& layer, std::int64_t batch) {
-  if (!is_product(layer)) return 0;
   const Shape source = source_info(model, layer).shape.with_batch(batch);
+  if (layer.op == LayerOp::kKMap) return means_bytes(source);
+  if (!is_product(layer)) return 0;
   const ProductGeometry g = product_geometry(layer, source);
   return multiplies_codes(layer) ? integer_bytes(layer, source) : float_product_bytes(g);
 }
@@ -158,7 +194,8 @@ void accumulate(const Model& model, const Layer& layer, ConstTensorView source, 
     std::int32_t* acc;
     std::int64_t channels;
   };
-  const Target target{.acc = acc_s32.data<std::int32_t>(), .channels = layer.weight.shape().n()};
+  const Target target{.acc = acc_s32.data<std::int32_t>(),
+                      .channels = layer.weight.shape().n() * (has_two_scales(layer) ? 2 : 1)};
   const RowSink sink{.take =
                          [](const void* context, std::int64_t row, const std::int32_t* acc) {
                            const Target* to = static_cast<const Target*>(context);
@@ -190,7 +227,7 @@ void run_layer(const Model& model, const Layer& layer, std::span<const ConstTens
     case LayerOp::kLinear:
       return run_product(model, layer, inputs, output, scratch);
     case LayerOp::kMaxPool:
-      return max_pool(layer.window, inputs[0], output);
+      return max_pool(layer, inputs[0], output);
     case LayerOp::kAvgPool:
       return avg_pool(layer.window, inputs[0], output);
     case LayerOp::kGlobalAvgPool:
@@ -200,6 +237,14 @@ void run_layer(const Model& model, const Layer& layer, std::span<const ConstTens
       return add(model, layer, inputs[0], inputs[1], output);
     case LayerOp::kConcat:
       return concat(inputs, output);
+    case LayerOp::kAffine:
+      return affine(model, layer, inputs[0], output);
+    case LayerOp::kPrelu:
+      return prelu(layer, inputs[0], output);
+    case LayerOp::kKMap:
+      return run_k_map(layer, inputs[0], output, scratch);
+    case LayerOp::kScaleMap:
+      return scale_map(inputs[0], inputs[1], output);
   }
 }
 

@@ -20,6 +20,18 @@ void scale_chunk(const std::int32_t* acc, float source_scale, const float* multi
 }
 
 BITLOOM_SIMD_CLONES
+void scale_two_chunks(const std::int32_t* positive, const std::int32_t* negative,
+                      float source_scale, const float* multiplier, const float* negative_multiplier,
+                      const float* bias, std::int64_t count, float* t) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const float up = static_cast<float>(positive[i]) * (source_scale * multiplier[i]);
+    const float down = static_cast<float>(negative[i]) * (source_scale * negative_multiplier[i]);
+    t[i] = up - down;
+    t[i] = t[i] + bias[i];
+  }
+}
+
+BITLOOM_SIMD_CLONES
 void add_residual_f32(const float* residual, std::int64_t count, float* t) {
   for (std::int64_t i = 0; i < count; ++i) t[i] = t[i] + residual[i];
 }
@@ -57,6 +69,13 @@ void round_s8(const float* t, std::int64_t count, CodeRange range, std::int8_t* 
   }
 }
 
+BITLOOM_SIMD_CLONES
+void sign_s8(const float* t, std::int64_t count, CodeRange range, std::int8_t* codes) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    codes[i] = static_cast<std::int8_t>(std::clamp(sign_code(t[i]), range.qmin, range.qmax));
+  }
+}
+
 }  // namespace
 
 RequantizeRow requantize_row_of(const Model& model, const Layer& layer) {
@@ -67,7 +86,11 @@ RequantizeRow requantize_row_of(const Model& model, const Layer& layer) {
                     .has_residual = layer.inputs.size() == 2,
                     .out_dtype = output.dtype,
                     .clip = layer.clip};
-  if (output.dtype != DType::kF32) row.range = code_range(layer, output);
+  if (has_two_scales(layer)) row.negative_multiplier = layer.negative_multiplier.data<float>();
+  if (output.dtype != DType::kF32) {
+    row.range = code_range(layer, output);
+    row.grid = output.format.grid;
+  }
   if (row.has_residual) {
     const TensorInfo& residual = model.tensors[static_cast<std::size_t>(layer.inputs[1])];
     row.residual_dtype = residual.dtype;
@@ -77,9 +100,11 @@ RequantizeRow requantize_row_of(const Model& model, const Layer& layer) {
   return row;
 }
 
-void round_row(const float* t, std::int64_t count, CodeRange range, DType dtype,
+void round_row(const float* t, std::int64_t count, CodeRange range, Grid grid, DType dtype,
                void* codes) noexcept {
-  if (dtype == DType::kU8) {
+  if (grid == Grid::kBinary) {
+    sign_s8(t, count, range, static_cast<std::int8_t*>(codes));
+  } else if (dtype == DType::kU8) {
     round_u8(t, count, range, static_cast<std::uint8_t*>(codes));
   } else {
     round_s8(t, count, range, static_cast<std::int8_t*>(codes));
@@ -99,7 +124,13 @@ void requantize_row(const RequantizeRow& row, const std::int32_t* acc, float sou
   for (std::int64_t begin = 0; begin < row.channels; begin += kChunk) {
     const std::int64_t count = std::min(kChunk, row.channels - begin);
     float* t = direct ? static_cast<float*>(out) + begin : buffer;
-    scale_chunk(acc + begin, source_scale, row.multiplier + begin, row.bias + begin, count, t);
+    if (row.negative_multiplier == nullptr) {
+      scale_chunk(acc + begin, source_scale, row.multiplier + begin, row.bias + begin, count, t);
+    } else {
+      scale_two_chunks(acc + begin, acc + row.channels + begin, source_scale,
+                       row.multiplier + begin, row.negative_multiplier + begin, row.bias + begin,
+                       count, t);
+    }
     if (real_residual) {
       add_residual_f32(static_cast<const float*>(residual) + begin, count, t);
     } else if (row.has_residual && row.residual_dtype == DType::kU8) {
@@ -114,7 +145,8 @@ void requantize_row(const RequantizeRow& row, const std::int32_t* acc, float sou
       if (!direct) std::copy(buffer, buffer + count, static_cast<float*>(out) + begin);
       continue;
     }
-    round_row(t, count, row.range, row.out_dtype, static_cast<std::uint8_t*>(out) + begin);
+    round_row(t, count, row.range, row.grid, row.out_dtype,
+              static_cast<std::uint8_t*>(out) + begin);
   }
 }
 

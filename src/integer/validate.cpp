@@ -46,7 +46,20 @@ void require_codes(std::span<const T> codes, CodeRange range, const std::string&
   }
 }
 
+/// Code 0 does not exist on a binary grid.
+void require_no_zero(std::span<const std::int8_t> codes, Grid grid, const std::string& place) {
+  if (grid != Grid::kBinary) return;
+  for (const std::int8_t code : codes) require(code != 0, place, "codes -1 and +1, found 0");
+}
+
+/// Binary and ternary grids have one format each.
 void check_format(const AffineFormat& format, const std::string& place) {
+  if (format.grid != Grid::kAffine) {
+    require(format == (format.grid == Grid::kBinary ? kBinaryFormat : kTernaryFormat), place,
+            "the one format of ", to_word(format.grid),
+            " codes: ", format.grid == Grid::kBinary ? 1 : 2, " bits, s8, [-1, 1], zero point 0");
+    return;
+  }
   require(format.bits >= 2 && format.bits <= 8, place, "2 to 8 bits, found ", format.bits);
   const CodeRange widest = activation_range(format.bits, format.is_signed);
   const CodeRange range = format.range;
@@ -88,6 +101,7 @@ void check_input(const Model& model) {
   }
   if (input.dtype == DType::kS8) {
     require_codes(table.span<std::int8_t>(), input.format.range, "input table");
+    require_no_zero(table.span<std::int8_t>(), input.format.grid, "input table");
   }
 }
 
@@ -114,6 +128,14 @@ class LayerCheck {
         return check_add();
       case LayerOp::kConcat:
         return check_concat();
+      case LayerOp::kAffine:
+        return check_affine();
+      case LayerOp::kPrelu:
+        return check_prelu();
+      case LayerOp::kKMap:
+        return check_k_map();
+      case LayerOp::kScaleMap:
+        return check_scale_map();
     }
   }
 
@@ -164,12 +186,26 @@ class LayerCheck {
     check_weight_codes();
     check_vector(layer_.multiplier, outputs, "multiplier");
     if (!layer_.weight_scale.empty()) check_weight_scale(outputs);
+    if (!has_two_scales(layer_)) return;
+    check_vector(layer_.negative_multiplier, outputs, "negative multiplier");
+    require(layer_.weight_grid == Grid::kTernary && layer_.window.groups == 1, place_,
+            "two scales only of ternary weights in one group");
   }
 
   void check_weight_codes() const {
     require(layer_.weight.dtype() == DType::kS8, place_, "weight codes of type s8, found ",
             to_word(layer_.weight.dtype()));
     const int bits = layer_.weight_bits;
+    if (layer_.weight_grid != Grid::kAffine) {
+      check_format({.bits = bits,
+                    .is_signed = true,
+                    .range = layer_.weight_range,
+                    .grid = layer_.weight_grid},
+                   place_ + " weight");
+      require_codes(layer_.weight.span<std::int8_t>(), layer_.weight_range, place_ + " weight");
+      require_no_zero(layer_.weight.span<std::int8_t>(), layer_.weight_grid, place_ + " weight");
+      return;
+    }
     require(bits >= 2 && bits <= 8, place_, "weights of 2 to 8 bits, found ", bits);
     const CodeRange range = layer_.weight_range;
     const std::int32_t half = 1 << (bits - 1);
@@ -228,7 +264,8 @@ class LayerCheck {
     check_coded_weights(outputs);
     require(input(0).dtype != DType::kF32, place_, "a source of codes, found f32");
     if (layer_.inputs.size() == 2) {
-      require(input(1).dtype != DType::kF32, place_, "a residual of codes, found f32");
+      require(input(1).dtype != DType::kF32 || output().dtype == DType::kF32, place_,
+              "a residual of codes in front of codes, found f32");
       require_positive(layer_.residual_ratio, place_ + " residual ratio");
     }
     check_worst_accumulator(input(0).format);
@@ -277,7 +314,7 @@ class LayerCheck {
 
   void check_clip() const {
     const bool clips = layer_.op == LayerOp::kConv2d || layer_.op == LayerOp::kLinear ||
-                       layer_.op == LayerOp::kAdd;
+                       layer_.op == LayerOp::kAdd || layer_.op == LayerOp::kAffine;
     const Clip& clip = layer_.clip;
     require(clips || clip == Clip(), place_, "no clip in ", to_word(layer_.op));
     require(clip.low < clip.high, place_, "a clip from below to above, found [", clip.low, ", ",
@@ -303,6 +340,11 @@ class LayerCheck {
     require_inputs(1, 1);
     const TensorInfo& source = input(0);
     require_one_grid(source);
+    require(layer_.op == LayerOp::kMaxPool || source.dtype == DType::kF32 ||
+                source.format.grid == Grid::kAffine,
+            place_, "reals or codes of an affine grid to average, found ",
+            to_word(source.format.grid));
+    check_lowest(source.shape.c());
     require(source.shape.rank() == 4, place_, "a source [1, C, H, W], found ",
             to_string(source.shape));
     if (layer_.op == LayerOp::kGlobalAvgPool) {
@@ -317,6 +359,53 @@ class LayerCheck {
             "a pad below the kernel, found ", window.pad);
     require_output({1, source.shape.c(), window_side(source.shape.h(), window.kernel_h),
                     window_side(source.shape.w(), window.kernel_w)});
+  }
+
+  void check_lowest(std::int64_t channels) const {
+    if (layer_.lowest.empty()) return;
+    require(layer_.op == LayerOp::kMaxPool && layer_.lowest.dtype() == DType::kU8 &&
+                layer_.lowest.shape() == Shape{channels},
+            place_, "which channels take the lowest as u8 [", channels, "] of a max_pool");
+    require_codes(layer_.lowest.span<std::uint8_t>(), {0, 1}, place_ + " lowest");
+  }
+
+  void check_affine() const {
+    require_inputs(1, 1);
+    require_output(input(0).shape);
+    const std::int64_t channels = input(0).shape.c();
+    check_vector(layer_.multiplier, channels, "multiplier");
+    check_vector(layer_.bias, channels, "bias");
+    require((layer_.mode == ComputeMode::kFloat) == (output().dtype == DType::kF32), place_,
+            "mode float for an f32 output, static for codes, found ", to_word(layer_.mode));
+  }
+
+  void check_prelu() const {
+    require_inputs(1, 1);
+    require_reals();
+    require_output(input(0).shape);
+    const std::int64_t channels = input(0).shape.c();
+    check_vector(layer_.multiplier, channels, "slope");
+    if (!layer_.bias.empty()) check_vector(layer_.bias, channels, "offset");
+    if (!layer_.shift.empty()) check_vector(layer_.shift, channels, "shift");
+  }
+
+  void check_k_map() const {
+    require_inputs(1, 1);
+    require_reals();
+    const Shape& source = input(0).shape;
+    if (source.rank() != 4) return require_output({1, 1});
+    require_output({1, 1, window_side(source.h(), layer_.window.kernel_h),
+                    window_side(source.w(), layer_.window.kernel_w)});
+  }
+
+  void check_scale_map() const {
+    require_inputs(2, 2);
+    require_reals();
+    const Shape& y = input(0).shape;
+    require_output(y);
+    const Shape map = y.rank() == 4 ? Shape{1, 1, y.h(), y.w()} : Shape{1, 1};
+    require(input(1).shape == map, place_, "a map ", to_string(map), ", found ",
+            to_string(input(1).shape));
   }
 
   void check_add() const {

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <limits>
 
-#include "backends/hand_models.h"
+#include "backends/binary_models.h"
 #include "bitloom/core/error.h"
 #include "bitloom/integer/packing.h"
 #include "bitloom/io/hdf5_archive.h"
@@ -159,9 +159,61 @@ TEST(ModelArchive, PacksLittleEndianBitOrder) {
 
 TEST(ModelArchive, RefusesForeignNewerAndOlderSchemas) {
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 1)),
-               "expected schema 'bitloom.model' version 2, found version 1", "export it again");
+               "expected schema 'bitloom.model' version 2 or 3, found version 1",
+               "export it again");
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.checkpoint", 1)), "bitloom.model");
-  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 3)), "3");
+  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 4)), "4");
+}
+
+TEST(ModelArchive, PacksBinaryWeightsInOneBitAndTernaryInTwo) {
+  for (const Model& model : binary_models()) {
+    const Archive archive = to_archive(model);
+    const Model read = model_from_archive(archive);
+    expect_same(model, read);
+    for (std::size_t i = 0; i < model.layers.size(); ++i) {
+      const Layer& from = model.layers[i];
+      const Layer& to = read.layers[i];
+      EXPECT_EQ(to.weight_grid, from.weight_grid);
+      for (const auto vector : {&Layer::negative_multiplier, &Layer::shift, &Layer::lowest}) {
+        ASSERT_EQ((to.*vector).bytes(), (from.*vector).bytes()) << from.name;
+        if ((from.*vector).empty()) continue;
+        EXPECT_EQ(std::memcmp((to.*vector).raw(), (from.*vector).raw(), (to.*vector).bytes()), 0);
+      }
+      if (from.weight_grid == Grid::kAffine) continue;
+      const std::int64_t outputs = from.weight.shape().n();
+      const std::int64_t bits = from.weight_grid == Grid::kBinary ? 1 : 2;
+      EXPECT_EQ(
+          archive.tensor(cat(i < 10 ? "layers/0000" : "layers/000", i, "/weight_packed")).shape(),
+          (Shape{outputs, (from.weight.elements() / outputs * bits + 7) / 8}));
+    }
+  }
+}
+
+// By hand: signs - + - - + + + + -, least bit first: 0b00001101 and 0b1.
+TEST(ModelArchive, PacksSignsWithOneForMinusOne) {
+  const std::vector<std::int8_t> codes{-1, 1, -1, -1, 1, 1, 1, 1, -1};
+  const Tensor packed = pack_signs(make_tensor<std::int8_t>(Shape{1, 9}, codes));
+  ASSERT_EQ(packed.shape(), (Shape{1, 2}));
+  EXPECT_EQ(packed.data<std::uint8_t>()[0], 0b00001101);
+  EXPECT_EQ(packed.data<std::uint8_t>()[1], 1);
+  EXPECT_ERROR(FormatError, unpack_signs(packed, Shape{1, 17}), "expected u8 [1, 3]", "[1, 2]");
+}
+
+TEST(ModelArchive, RefusesDamagedBinaryLayers) {
+  const auto refuse = [](const char* part, const auto& change) {
+    Archive archive = to_archive(signs_model());
+    change(archive);
+    EXPECT_ERROR(FormatError, model_from_archive(archive), part);
+  };
+  refuse("layers/00001/weight_packed", [](Archive& a) {
+    a.put("layers/00001/weight_packed", Tensor(DType::kU8, Shape{64, 73}), "OB");
+  });
+  refuse("affine, binary or ternary",
+         [](Archive& a) { a.put_attribute("layers/00001", "weight_grid", std::string("unary")); });
+  refuse("the one format of binary codes",
+         [](Archive& a) { a.put_attribute("layers/00001", "weight_bits", std::int64_t{2}); });
+  refuse("the one format of binary codes",
+         [](Archive& a) { a.put_attribute("tensors/00001", "qmin", std::int64_t{0}); });
 }
 
 /// An archive of the hand model after `change`.

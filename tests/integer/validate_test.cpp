@@ -5,7 +5,7 @@
 #include <functional>
 #include <limits>
 
-#include "backends/hand_models.h"
+#include "backends/binary_models.h"
 #include "bitloom/core/error.h"
 #include "support/error_matchers.h"
 
@@ -215,6 +215,48 @@ TEST(Validate, RefusesBrokenBranches) {
   };
   for (const Break& each : breaks) {
     Model model = small_branches_model("int8", ComputeMode::kStatic);
+    each.change(model);
+    SCOPED_TRACE(each.what);
+    EXPECT_ERROR(FormatError, validate(model), each.part);
+  }
+}
+
+TEST(Validate, NamesWhatIsWrongWithBinaryLayers) {
+  const std::vector<Break> breaks{
+      {"zero weight", [](Model& m) { layer(m, "a").weight.data<std::int8_t>()[7] = 0; },
+       "layer a weight: expected codes -1 and +1, found 0"},
+      {"bits", [](Model& m) { layer(m, "a").weight_bits = 2; },
+       "layer a weight: expected the one format of binary codes"},
+      {"signed grid", [](Model& m) { output(m, "stem").format.range.qmin = 0; },
+       "tensor stem: expected the one format of binary codes"},
+      {"lowest", [](Model& m) { layer(m, "pool").lowest.data<std::uint8_t>()[0] = 2; },
+       "layer pool lowest: expected codes in [0, 1]"},
+      {"lowest length", [](Model& m) { layer(m, "pool").lowest = Tensor(DType::kU8, Shape{3}); },
+       "layer pool: expected which channels take the lowest as u8 [64]"},
+      {"average of signs", [](Model& m) { layer(m, "wide").op = LayerOp::kAvgPool; },
+       "layer wide: expected reals or codes of an affine grid to average, found binary"},
+      {"two scales",
+       [](Model& m) { layer(m, "a").negative_multiplier = layer(m, "a").multiplier.clone(); },
+       "two scales only of ternary weights"},
+  };
+  for (const Break& each : breaks) {
+    Model model = signs_model();
+    each.change(model);
+    SCOPED_TRACE(each.what);
+    EXPECT_ERROR(FormatError, validate(model), each.part);
+  }
+  const std::vector<Break> real_breaks{
+      {"mode", [](Model& m) { layer(m, "norm").mode = ComputeMode::kStatic; },
+       "layer norm: expected mode float for an f32 output"},
+      {"slope", [](Model& m) { layer(m, "bent").multiplier = Tensor(); },
+       "layer bent: expected slope f32 [48], found nothing"},
+      {"map", [](Model& m) { layer(m, "scaled").inputs[1] = layer(m, "scaled").inputs[0]; },
+       "layer scaled: expected a map [1, 1, 7, 6]"},
+      {"residual", [](Model& m) { layer(m, "c").inputs.push_back(layer(m, "bent").output); },
+       "layer c: expected a residual"},
+  };
+  for (const Break& each : real_breaks) {
+    Model model = real_shortcuts_model();
     each.change(model);
     SCOPED_TRACE(each.what);
     EXPECT_ERROR(FormatError, validate(model), each.part);

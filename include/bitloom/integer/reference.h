@@ -20,13 +20,15 @@ void encode_input(ConstTensorView images, ConstTensorView table, TensorView out)
 std::size_t scratch_bytes(const Model& model, const Layer& layer, std::int64_t batch);
 
 /// Accumulators of a static or dynamic conv2d or linear: acc[n, o, y, x] = sum (x - z_x) * w, s32.
+/// Layers with two scales have 2 * O of them: over the weights +1, then over the weights -1.
 /// `source` is what the layer reads: codes, or reals that a dynamic layer quantizes first.
 /// With at least scratch_bytes() of 64-byte aligned scratch it allocates nothing; with less it
 /// brings its own.
 void accumulate(const Model& model, const Layer& layer, ConstTensorView source, TensorView acc_s32,
                 std::span<std::byte> scratch = {});
 
-/// requantize.h over a whole tensor of a static layer: acc s32 [N, O, H, W] to its output's type.
+/// requantize.h over a whole tensor of a static layer: acc s32 [N, O, H, W] (two scales:
+/// [N, 2 * O, H, W]) to its output's type.
 /// `residual` is empty where the layer has none. Shared by backends whose kernels stop at s32.
 void requantize(const Model& model, const Layer& layer, ConstTensorView acc_s32,
                 ConstTensorView residual, TensorView out);
