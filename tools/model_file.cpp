@@ -27,7 +27,8 @@ nlohmann::json coarsest_levels(const integer::Model& model) {
   int levels = 0;
   for (const integer::Layer& layer : model.layers) {
     if (!has_weights(layer) || layer.mode == integer::ComputeMode::kFloat) continue;
-    const int here = layer.weight_range.levels();
+    const bool binary = layer.weight_grid == integer::Grid::kBinary;  // no code 0
+    const int here = binary ? 2 : layer.weight_range.levels();
     levels = levels == 0 ? here : std::min(levels, here);
   }
   return levels == 0 ? nlohmann::json(nullptr) : nlohmann::json(levels);
