@@ -32,6 +32,12 @@ struct LowerOptions {
 /// Methods ptq-dynamic and ptq-weight-only have fake_quant nodes on weights alone: their products
 /// become dynamic (source u8 where it cannot be negative, else what the profile gives signed
 /// activations) or weight-only, with m[o] = s_w[o] * slope[o] and b[o] = offset[o].
+/// Graphs with binary or ternary grids may hold more: a batch norm, a quantizer or both where no
+/// chain holds them become `affine` (mode float where reals come out); a static product may add an
+/// f32 residual and give reals; a quantizer behind a real product or add stands alone; prelu,
+/// rprelu, k_map and scale_map are layers of reals. conv > max_pool > batch_norm > sign becomes a
+/// convolution to signs and a pool of signs, which takes the lowest in channels whose slope is
+/// negative. An rsign quantizer's thresholds go into b.
 /// @throws NumericError for a parameter that is not finite; ConfigError naming the node for a
 ///         graph that has no exported form (a layer that would silently stay float, a concat of two
 ///         grids).
