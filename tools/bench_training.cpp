@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <vector>
 
 #include "allocation_count.h"
 #include "bitloom/core/error.h"
@@ -15,7 +16,8 @@ namespace bitloom::tools {
 namespace {
 
 constexpr std::int64_t kMostSteps = 1'000'000;
-constexpr std::int64_t kSteps = 30;
+constexpr std::int64_t kMostClockedSteps = 10;
+constexpr TrainingBenchOptions kDefaults;
 constexpr const char* kLearningRate = "train.lr=0.01";
 
 /// An option and the config key that it stands for.
@@ -29,8 +31,8 @@ const std::vector<KeyOption>& key_options() {
   static const std::vector<KeyOption> options = {
       {{"network", "N", "a built-in network; default lenet5"}, "model.network"},
       {{"method", "M", "float (default) or qat"}, "quant.method"},
-      {{"weight-bits", "B", "qat: 2 .. 8; default 8"}, "quant.weight_bits", true},
-      {{"activation-bits", "B", "qat: 2 .. 8; default 8"}, "quant.activation_bits", true},
+      {{"weight-bits", "B", "qat: 1 .. 8; default 8"}, "quant.weight_bits", true},
+      {{"activation-bits", "B", "qat: 1 .. 8, 32: real; default 8"}, "quant.activation_bits", true},
       {{"forward", "F", "qat: integer kernels (default) or float"}, "quant.forward", true},
       {{"precision", "P", "f32 (default) or bf16: train.precision"}, "train.precision"},
       {{"classes", "N", "default 10"}, "data.classes"}};
@@ -91,6 +93,41 @@ std::string summary(const nlohmann::json& row) {
   return format_table(table);
 }
 
+/// More steps, each under a clock.
+StepProfile clocked_steps(trainers::BenchmarkRun& run, std::int64_t steps, bool bf16) {
+  const LapClock clock(run.network().graph().nodes().size());
+  std::vector<LapClock> clocks(static_cast<std::size_t>(std::min(steps, kMostClockedSteps)), clock);
+  for (LapClock& step : clocks) run.step(&step);
+  return profile_of(run.network(), clocks, bf16);
+}
+
+void add_profile(TrainingMeasurement& measured, bool per_layer) {
+  nlohmann::json& row = measured.row;
+  const StepProfile& profile = measured.profile;
+  const double seconds = 1e-3 * row["step_ms_p50"].get<double>();
+  row["phase_ms"] = phase_json(profile);
+  row["profiled_step_ms"] = profile.step_ms;
+  row["gflop_per_step"] = profile.gflop();
+  row["mb_per_step"] = profile.mb();
+  row["gflop_per_s"] = profile.gflop() / seconds;
+  row["gb_per_s"] = 1e-3 * profile.mb() / seconds;
+  row["peaks"] = peaks_json(measured.peaks);
+  if (per_layer) row["layers"] = layers_json(profile, measured.peaks);
+}
+
+std::string peak_lines(const nlohmann::json& row) {
+  const nlohmann::json& peaks = row["peaks"];
+  const auto number = [](const nlohmann::json& value) {
+    return value.is_null() ? std::string("none") : fixed(value.get<double>(), 1);
+  };
+  return cat("products ", number(row["gflop_per_step"]), " GFLOP, ", number(row["gflop_per_s"]),
+             " GFLOP/s; tensors ", number(row["mb_per_step"]), " MB, ", number(row["gb_per_s"]),
+             " GB/s\nthis machine's peaks on as many threads: f32 ",
+             number(peaks["f32_gflop_per_s"]), " GFLOP/s, bf16 ", number(peaks["bf16_gflop_per_s"]),
+             ", int8 ", number(peaks["int8_gop_per_s"]), " GOP/s; copy ",
+             number(peaks["copy_gb_per_s"]), " GB/s\n");
+}
+
 }  // namespace
 
 const std::vector<OptionSpec>& training_bench_options() {
@@ -98,7 +135,8 @@ const std::vector<OptionSpec>& training_bench_options() {
     std::vector<OptionSpec> all;
     for (const KeyOption& entry : key_options()) all.push_back(entry.option);
     all.push_back({"image-size", "N", "rows and columns of an image; default 28 or 32"});
-    all.push_back({"steps", "N", cat("timed training steps; default ", kSteps)});
+    all.push_back({"steps", "N", cat("timed training steps; default ", kDefaults.steps)});
+    all.push_back({"per-layer", "", "one line for each layer: work, time, what limits it"});
     return all;
   }();
   return options;
@@ -142,9 +180,11 @@ trainers::Config training_bench_config(const Arguments& arguments) {
   return trainers::load_config("", overrides);
 }
 
-nlohmann::json measure_training(const trainers::Config& config, std::int64_t steps) {
+TrainingMeasurement measure_training(const trainers::Config& config,
+                                     const TrainingBenchOptions& options) {
   using Clock = std::chrono::steady_clock;
   trainers::BenchmarkRun run(config);
+  const std::int64_t steps = options.steps;
   std::vector<double> step_ms(static_cast<std::size_t>(steps));
   const std::int64_t warm_up = std::max<std::int64_t>(3, steps / 10);
   for (std::int64_t step = 0; step < warm_up; ++step) run.step();
@@ -169,25 +209,38 @@ nlohmann::json measure_training(const trainers::Config& config, std::int64_t ste
   row["peak_memory_bytes"] = peak;
   row["allocations_per_step"] = per_step(after.ours - before.ours);
   row["onednn_allocations_per_step"] = per_step(after.onednn - before.onednn);
-  return row;
+  row["parameters"] = run.parameters();
+  const bool bf16 = row["precision"] == "bf16";
+  TrainingMeasurement measured{.row = std::move(row),
+                               .profile = clocked_steps(run, steps, bf16),
+                               .peaks = kernels::measure_peaks()};
+  add_profile(measured, options.per_layer);
+  return measured;
 }
 
 int run_training_bench(const Arguments& arguments) {
-  for (const char* name : {"model", "backend", "runs", "fallback"}) {
+  for (const char* name : {"model", "layer", "kernel", "backend", "runs", "fallback"}) {
     if (!arguments.has(name)) continue;
     throw ConfigError({cat("--", name), "nothing beside --training", arguments.value(name),
-                       "it belongs to the bench of exported models"});
+                       "it belongs to the bench of exported models and layers"});
   }
   const trainers::Config config = training_bench_config(arguments);
-  const std::int64_t steps = arguments.integer("steps", 1, kMostSteps, kSteps);
+  const std::int64_t steps = arguments.integer("steps", 1, kMostSteps, kDefaults.steps);
   prepare_machine(config.isa, config.threads);
-  const nlohmann::json row = measure_training(config, steps);
+  const TrainingMeasurement measured =
+      measure_training(config, {.steps = steps, .per_layer = arguments.has("per-layer")});
+  const nlohmann::json& row = measured.row;
   say(arguments, summary(row));
   say(arguments,
       cat(steps, " steps of ", config.train.batch, " images, ", row["isa"].get<std::string>(), ", ",
           row["threads"].get<int>(), row["threads"] == 1 ? " thread; " : " threads; ",
           "oneDNN's library itself allocates ",
-          fixed(row["onednn_allocations_per_step"].get<double>(), 1), " times a step\n"));
+          fixed(row["onednn_allocations_per_step"].get<double>(), 1), " times a step\n\n"));
+  say(arguments, phase_table(measured.profile));
+  say(arguments, peak_lines(row));
+  if (arguments.has("per-layer")) {
+    say(arguments, "\n" + layer_table(measured.profile, measured.peaks));
+  }
   write_json_option(arguments, {row});
   return kExitDone;
 }

@@ -11,9 +11,7 @@
 #include "bitloom/core/random.h"
 
 namespace bitloom::tools {
-namespace {
 
-/// Random pixels in the model's input shape.
 Tensor random_images(const integer::Model& model, std::int64_t batch) {
   Tensor images(DType::kU8, model.tensors.front().shape.with_batch(batch));
   const RandomStream random(1, "bench");
@@ -23,8 +21,6 @@ Tensor random_images(const integer::Model& model, std::int64_t batch) {
   }
   return images;
 }
-
-}  // namespace
 
 double quantile(std::vector<double> samples, double q) {
   if (samples.empty()) return std::numeric_limits<double>::quiet_NaN();

@@ -14,6 +14,9 @@ namespace bitloom::tools {
 /// q * (n - 1) of the sorted samples. NaN for no samples.
 double quantile(std::vector<double> samples, double q);
 
+/// Random pixels in the model's input shape, the same in every call.
+Tensor random_images(const integer::Model& model, std::int64_t batch);
+
 struct Latency {
   double p50_ms = 0.0;
   double p90_ms = 0.0;

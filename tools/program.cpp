@@ -1,5 +1,6 @@
 #include <iostream>
 
+#include "bench_layer.h"
 #include "bench_training.h"
 #include "bitloom/backends/session.h"
 #include "bitloom/core/cpu.h"
@@ -117,21 +118,28 @@ std::vector<Command> make_commands() {
        {"", "data"},
        run_eval},
       {"bench",
-       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N], or --training --network N",
-       "latency and memory of exported models, side by side, or of a training step",
+       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N], or --layer L [--kernel K], or\n"
+       "       --training --network N",
+       "latency and memory of exported models, side by side; of single layers; of a training step",
        "Several models run in turns, so that they are compared under the same conditions. Peak\n"
        "memory is measured above start-up, each model in a process of its own.\n"
        "--training times the step of `bitloom train` (forward, loss, backward, optimizer) on\n"
-       "synthetic images, and counts its heap allocations; the keys below apply to it.\n"
+       "synthetic images, tells where its time goes beside the machine's peaks, and counts its\n"
+       "heap allocations; the keys below apply to it. --per-layer: a line for each layer.\n"
+       "--layer plans and times one layer with random weights, beside the reference executor;\n"
+       "exit code 1 if an integer kernel's output differs from it in a bit.\n"
        "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n"
        "         bitloom bench --training --network resnet20 --method qat --weight-bits 4\n"
-       "           --activation-bits 4 --batch 128 --json step.json\n",
+       "           --activation-bits 4 --batch 128 --json step.json\n"
+       "         bitloom bench --layer conv2d:n1,c256,h14,w14,o256,k3,s1,p1 --kernel float,int8\n",
        {},
        with_options({{"model", "FILE[,FILE]", "exported models"},
                      backend,
                      {"batch", "N", "images in a run, default 1; in a training step, default 128"},
                      {"runs", "N", "timed runs of each model; default 200"},
                      fallback,
+                     layer_bench_options()[0],
+                     layer_bench_options()[1],
                      {"training", "", "time a training step; the options below are for it"}},
                     training_bench_options()),
        training_bench_keys(),

@@ -2,6 +2,8 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "backend_options.h"
+#include "bench_layer.h"
 #include "bench_training.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
@@ -21,21 +23,6 @@ namespace {
 
 constexpr std::int64_t kMostBatch = 65'536;
 
-std::string backend_option(const Arguments& arguments) {
-  const std::string backend = arguments.value("backend", "onednn");
-  const std::vector<std::string> names = backends::backend_names();
-  if (std::find(names.begin(), names.end(), backend) != names.end()) return backend;
-  std::string known;
-  for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
-  throw ConfigError({"--backend", "one of " + known, cat("'", backend, "'"), ""});
-}
-
-bool fallback_option(const Arguments& arguments) {
-  const std::string word = arguments.value("fallback", "reference");
-  if (word != "reference") throw ConfigError({"--fallback", "reference", cat("'", word, "'"), ""});
-  return arguments.has("fallback");
-}
-
 void save_logits(const std::filesystem::path& path, const Evaluation& evaluation) {
   Archive archive("bitloom.logits", 1);
   archive.put("logits", evaluation.logits.clone(), "NC", "1");
@@ -44,8 +31,8 @@ void save_logits(const std::filesystem::path& path, const Evaluation& evaluation
 
 std::vector<std::string> model_files(const Arguments& arguments) {
   if (!arguments.has("model")) {
-    throw ConfigError({"bitloom bench", "--model FILE, or --training --network N", "neither",
-                       "bitloom bench --help shows an example"});
+    throw ConfigError({"bitloom bench", "--model FILE, --layer L, or --training --network N",
+                       "none of them", "bitloom bench --help shows an example"});
   }
   std::vector<std::string> paths = split_files(arguments.options.at("model"));
   if (paths.empty()) throw ConfigError({"--model", "at least one file", "none", ""});
@@ -64,7 +51,7 @@ void require_no_training_options(const Arguments& arguments) {
   }
   if (found.empty()) return;
   throw ConfigError({"bitloom bench", "--training beside them", found,
-                     "leave them out: they would change nothing in exported models"});
+                     "leave them out: they would change nothing in exported models and layers"});
 }
 
 /// Peak memory of one model alone: the highest use of a process that loads, plans and runs it,
@@ -127,6 +114,11 @@ int run_eval(const Arguments& arguments) {
 int run_bench(const Arguments& arguments) {
   if (arguments.has("training")) return run_training_bench(arguments);
   require_no_training_options(arguments);
+  if (arguments.has("layer")) return run_layer_bench(arguments);
+  if (arguments.has("kernel")) {
+    throw ConfigError({"--kernel", "--layer beside it", arguments.value("kernel"),
+                       "the kernels of an exported model are those of its layers"});
+  }
   prepare_machine(arguments);
   const std::string backend = backend_option(arguments);
   const std::int64_t batch = arguments.integer("batch", 1, kMostBatch, 1);

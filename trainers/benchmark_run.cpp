@@ -46,17 +46,30 @@ BenchmarkRun::BenchmarkRun(Config config)
   step_.emplace(checkpoint_, config_.train, config_.quant.forward, experiment.dataset.classes);
 }
 
-double BenchmarkRun::step() {
+double BenchmarkRun::step(LapClock* clock) {
+  if (clock != nullptr) clock->start();
   const auto batch = static_cast<std::size_t>(done_ % kBatches);
-  const train::StepResult result =
-      step_->run(images_[batch], labels_[batch],
-                 {.lr = config_.train.lr, .momentum = config_.train.momentum, .step = done_});
+  lap(clock, Lap::kData);
+  const train::StepResult result = step_->run(
+      images_[batch], labels_[batch],
+      {.lr = config_.train.lr, .momentum = config_.train.momentum, .step = done_}, clock);
   ++done_;
   if (!std::isfinite(result.loss)) {
     throw NumericError(
         ErrorText{cat("step ", done_), "a finite loss", cat(result.loss), "lower train.lr"});
   }
   return result.loss;
+}
+
+std::int64_t BenchmarkRun::parameters() const {
+  std::int64_t count = 0;
+  for (const auto& [name, parameter] : checkpoint_.parameters.all()) {
+    const layers::Role role = parameter.role;
+    const bool of_quantizer =
+        role == layers::Role::kQuantizerScale || role == layers::Role::kQuantizerOffset;
+    if (layers::is_trainable(role) && !of_quantizer) count += parameter.value.elements();
+  }
+  return count;
 }
 
 }  // namespace bitloom::trainers

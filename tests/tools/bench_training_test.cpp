@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <new>
 
 #include "allocation_count.h"
@@ -114,7 +115,7 @@ TEST_F(TrainingBench, RefusesWhatWouldChangeNothing) {
   EXPECT_ERROR(ConfigError, config_of({"--method", "qat", "--quant.distill_weight=0.5"}),
                "it would change nothing here");
   EXPECT_ERROR(ConfigError, config_of({"--method", "qat", "--weight-bits", "9"}),
-               "quant.weight_bits", "2 .. 8");
+               "quant.weight_bits", "1 .. 8");
   EXPECT_ERROR(ConfigError, config_of({"--batch", "0"}), "train.batch");
   EXPECT_ERROR(ConfigError, config_of({"--image-size", "0"}), "--image-size", "1 .. 1024");
   EXPECT_ERROR(ConfigError, run_bench(training({"--model", "m.h5"})), "--model", "--training");
@@ -149,8 +150,11 @@ TEST_F(TrainingBench, NetworkAndMethodMustTrain) {
 }
 
 TEST_F(TrainingBench, RowHoldsWhatWasMeasured) {
-  const nlohmann::json row = measure_training(
-      config_of(tiny_and({"--method", "qat", "--weight-bits", "4", "--activation-bits", "5"})), 4);
+  const nlohmann::json row =
+      measure_training(
+          config_of(tiny_and({"--method", "qat", "--weight-bits", "4", "--activation-bits", "5"})),
+          {.steps = 4})
+          .row;
   EXPECT_EQ(row["network"], "resnet8");
   EXPECT_EQ(row["method"], "qat");
   EXPECT_EQ(row["quantizer"], "lsq");
@@ -171,10 +175,69 @@ TEST_F(TrainingBench, RowHoldsWhatWasMeasured) {
   EXPECT_GE(row["step_ms_p90"].get<double>(), p50);
   EXPECT_NEAR(row["images_per_second"].get<double>() * p50, 4000.0, 1e-6);
   EXPECT_GT(row["peak_memory_bytes"].get<double>(), 0.0);
+  EXPECT_FALSE(row.contains("layers"));
+  EXPECT_GT(row["gflop_per_s"].get<double>(), 0.0);
+  EXPECT_GT(row["gb_per_s"].get<double>(), 0.0);
+  EXPECT_GT(row["peaks"]["f32_gflop_per_s"].get<double>(), 0.0);
+}
+
+// 4 x 8x8 images: the multiply-adds of each layer are known by hand.
+TEST_F(TrainingBench, ProfileTellsPhasesAndLayers) {
+  const TrainingMeasurement measured =
+      measure_training(config_of(tiny_and({"--method", "qat"})), {.steps = 4, .per_layer = true});
+  const nlohmann::json& row = measured.row;
+  double sum = 0.0;
+  for (const char* phase : {"forward", "backward_data", "backward_weights", "weight_preparation",
+                            "elementwise", "loss", "optimizer"}) {
+    EXPECT_GT(row["phase_ms"][phase].get<double>(), 0.0) << phase;
+    sum += row["phase_ms"][phase].get<double>();
+  }
+  sum += row["phase_ms"]["data"].get<double>();
+  EXPECT_NEAR(sum, row["profiled_step_ms"].get<double>(), 1e-9 * sum);
+  EXPECT_FALSE(row["layers"].empty());
+
+  std::size_t products = 0;
+  for (const LayerProfile& layer : measured.profile.layers) {
+    SCOPED_TRACE(layer.layer);
+    if (layer.layer == "stem.conv") {  // 16 outputs of 3x3x3 taps at 64 pixels of 4 images
+      EXPECT_DOUBLE_EQ(layer.forward.gflop, 2e-9 * 4 * 64 * 16 * 27);
+      EXPECT_EQ(layer.forward.unit, DirectionWork::Unit::kInt8);
+      EXPECT_DOUBLE_EQ(layer.forward.mb, 1e-6 * (4 * 64 * 3 + 16 * 27 + 4 * 4 * 64 * 16));
+      EXPECT_EQ(layer.backward_data.gflop, 0.0) << "images need no gradient";
+      EXPECT_DOUBLE_EQ(layer.backward_weights.gflop, layer.forward.gflop);
+      EXPECT_EQ(layer.output, "4x16x8x8");
+    }
+    EXPECT_FALSE(layer.layer.ends_with("weight.q")) << "part of the layer that reads it";
+    if (layer.forward.gflop > 0.0) {
+      ++products;
+      EXPECT_GT(layer.preparation_ms, 0.0);
+      EXPECT_GT(layer.backward_weights.ms, 0.0);
+    }
+  }
+  EXPECT_EQ(products, 10U) << "resnet8: 7 convolutions, 2 of shortcuts, 1 linear";
+}
+
+TEST_F(TrainingBench, RooflineNamesWhatLimits) {
+  const kernels::MachinePeaks peaks{.f32_gflop_per_s = 100.0,
+                                    .int8_gop_per_s = 400.0,
+                                    .bf16_gflop_per_s = 200.0,
+                                    .copy_gb_per_s = 10.0};
+  LayerProfile layer;
+  layer.forward = {.unit = DirectionWork::Unit::kInt8, .gflop = 4.0, .mb = 1.0, .ms = 15.0};
+  layer.backward_data = {.gflop = 1.0, .mb = 300.0, .ms = 40.0};
+  layer.preparation_ms = 25.0;
+  // Forward 10 ms of sums over 0.1 ms of memory; backward 10 ms over 30 ms: 40 ms of 80 at least.
+  const Roofline roof = roofline(layer, peaks);
+  EXPECT_DOUBLE_EQ(roof.share, 0.5);
+  EXPECT_FALSE(roof.by_compute) << "30.1 ms of memory, 20 ms of sums";
+  layer.backward_data.mb = 1.0;
+  EXPECT_TRUE(roofline(layer, peaks).by_compute);
+  EXPECT_DOUBLE_EQ(roofline(layer, peaks).share, 20.0 / 80.0);
+  EXPECT_TRUE(std::isnan(roofline(LayerProfile(), peaks).share));
 }
 
 TEST_F(TrainingBench, FloatRowsHaveThirtyTwoBitsAndNoQuantizer) {
-  const nlohmann::json row = measure_training(config_of(tiny()), 1);
+  const nlohmann::json row = measure_training(config_of(tiny()), {.steps = 1}).row;
   EXPECT_EQ(row["weight_bits"], 32);
   EXPECT_EQ(row["activation_bits"], 32);
   EXPECT_EQ(row["forward"], "float");
@@ -187,7 +250,7 @@ TEST_F(TrainingBench, StepsAllocateNothingOfOurs) {
       {}, {"--method", "qat"}, {"--method", "qat", "--forward", "float"}};
   for (const std::vector<std::string>& kind : kinds) {
     SCOPED_TRACE(::testing::PrintToString(kind));
-    const nlohmann::json row = measure_training(config_of(tiny_and(kind)), 3);
+    const nlohmann::json row = measure_training(config_of(tiny_and(kind)), {.steps = 3}).row;
     EXPECT_EQ(row["allocations_per_step"], 0.0);
     EXPECT_GT(row["onednn_allocations_per_step"].get<double>(), 0.0)
         << "oneDNN's own tables are not seen as its own";

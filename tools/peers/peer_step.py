@@ -6,12 +6,15 @@ The row has the keys of `bitloom bench --training`. peak_memory_bytes is the hig
 above what the process used once its libraries were loaded and had trained a tiny network.
 """
 import argparse
+import contextlib
+import dataclasses
 import importlib.metadata
 import json
 import pathlib
 import statistics
 import sys
 import time
+import typing
 import warnings
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
@@ -61,26 +64,45 @@ def brevitas(weight_bits, activation_bits):
     return make
 
 
-# Name: method, weight bits, activation bits, channels-last, network maker.
+@dataclasses.dataclass(frozen=True)
+class Peer:
+    method: str
+    bits: int  # of weights and activations
+    make: typing.Callable  # (nodes, images) to network
+    channels_last: bool = True
+    precision: str = "f32"  # "bf16": autocast
+
+
 PEERS = {
-    "torch-float": ("float", 32, 32, False, torch_float),
-    "torch-float-nhwc": ("float", 32, 32, True, torch_float),
-    "torch-ao-w8a8": ("qat", 8, 8, True, torch_ao),
-    "brevitas-w8a8": ("qat", 8, 8, True, brevitas(8, 8)),
-    "brevitas-w4a4": ("qat", 4, 4, True, brevitas(4, 4)),
+    "torch-float": Peer("float", 32, torch_float, channels_last=False),
+    "torch-float-nhwc": Peer("float", 32, torch_float),
+    "torch-bf16": Peer("float", 32, torch_float, channels_last=False, precision="bf16"),
+    "torch-bf16-nhwc": Peer("float", 32, torch_float, precision="bf16"),
+    "torch-ao-w8a8": Peer("qat", 8, torch_ao),
+    "brevitas-w8a8": Peer("qat", 8, brevitas(8, 8)),
+    "brevitas-w4a4": Peer("qat", 4, brevitas(4, 4)),
 }
 
 
-def time_steps(network, batches, optimizer, steps):
+def parameters_of(network):
+    """Trained values but for those of quantizers, as bitloom counts them."""
+    return sum(parameter.numel() for name, parameter in network.named_parameters()
+               if name.rsplit(".", 1)[-1] in ("weight", "bias"))
+
+
+def time_steps(network, batches, optimizer, steps, precision):
     """Milliseconds of each step: zero_grad, forward, cross entropy, backward, SGD, loss read."""
     import torch
     samples = []
+    forward_context = (torch.autocast("cpu", dtype=torch.bfloat16) if precision == "bf16"
+                       else contextlib.nullcontext())
     warm_up = max(WARM_UP, steps // 10)
     for step in range(warm_up + steps):
         images, labels = batches[step % BATCHES]
         begin = time.perf_counter()
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(network(images), labels)
+        with forward_context:
+            loss = torch.nn.functional.cross_entropy(network(images), labels)
         loss.backward()
         optimizer.step()
         value = loss.item()
@@ -92,23 +114,22 @@ def time_steps(network, batches, optimizer, steps):
 
 
 def run_steps(peer, nodes, batch, classes, steps):
-    """Milliseconds of each step of a network on random images in memory."""
+    """Milliseconds of each step of a network on random images in memory, and its parameters."""
     import torch
-    *_, channels_last, make = PEERS[peer]
     image_shape = next(node for node in nodes if node.op == "input").shape()
-    layout = torch.channels_last if channels_last else torch.contiguous_format
+    layout = torch.channels_last if peer.channels_last else torch.contiguous_format
     batches = []
     for _ in range(BATCHES):
         images = torch.randn(batch, *image_shape).contiguous(memory_format=layout)
         batches.append((images, torch.randint(0, classes, (batch,))))
-    network = make(nodes, batches[0][0]).to(memory_format=layout).train()
+    network = peer.make(nodes, batches[0][0]).to(memory_format=layout).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4)
-    return time_steps(network, batches, optimizer, steps)
+    return time_steps(network, batches, optimizer, steps, peer.precision), parameters_of(network)
 
 
 def measure(options):
     import torch
-    method, weight_bits, activation_bits, channels_last, _ = PEERS[options.peer]
+    peer = PEERS[options.peer]
     library = f"torch {torch.__version__}"
     if options.peer.startswith("brevitas"):
         library = f"brevitas {importlib.metadata.version('brevitas')}, {library}"
@@ -116,15 +137,15 @@ def measure(options):
     torch.manual_seed(1)
     warnings.simplefilter("ignore")
     nodes = graph_text.parse(pathlib.Path(options.graph).read_text())
-    run_steps(options.peer, graph_text.parse(TINY), 2, 2, 1)
+    run_steps(peer, graph_text.parse(TINY), 2, 2, 1)
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
     before = memory_bytes("VmRSS")
-    samples = run_steps(options.peer, nodes, options.batch, options.classes, options.steps)
+    samples, parameters = run_steps(peer, nodes, options.batch, options.classes, options.steps)
     p50 = statistics.median(samples)
-    return {"library": library, "network": options.network, "method": method,
-            "weight_bits": weight_bits, "activation_bits": activation_bits, "forward": "float",
-            "precision": "f32", "layout": "nhwc" if channels_last else "nchw",
-            "batch": options.batch, "threads": torch.get_num_threads(), "steps": len(samples),
+    return {"library": library, "network": options.network, "method": peer.method,
+            "weight_bits": peer.bits, "activation_bits": peer.bits, "forward": "float",
+            "precision": peer.precision, "layout": "nhwc" if peer.channels_last else "nchw",
+            "parameters": parameters, "batch": options.batch, "threads": torch.get_num_threads(), "steps": len(samples),
             "step_ms_p50": p50, "images_per_second": 1e3 * options.batch / p50,
             "peak_memory_bytes": memory_bytes("VmHWM") - before}
 

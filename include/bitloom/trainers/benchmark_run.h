@@ -27,11 +27,15 @@ class BenchmarkRun {
   ///         that do not fit config.model; BackendError for a profile that this CPU lacks.
   explicit BenchmarkRun(Config config);
 
-  /// The next step, on the next batch in turn; returns its loss.
+  /// The next step, on the next batch in turn; returns its loss. A clock is started, and gets the
+  /// laps of all the step.
   /// @throws NumericError if that is not finite.
-  double step();
+  double step(LapClock* clock = nullptr);
 
   const Config& config() const { return config_; }
+  const layers::Network& network() const { return step_->network(); }
+  /// Trained values but for those of quantizers: weights, biases, batch norm's scales and shifts.
+  std::int64_t parameters() const;
 
  private:
   Config config_;
