@@ -16,9 +16,15 @@ namespace {
 PlannedRun planned_run(const trainers::Config& config, const trainers::CompareMethod& method,
                        const std::string& bits) {
   std::vector<std::string> overrides = method.overrides;
-  overrides.push_back(cat("quant.weight_bits=", bits.at(1)));
+  const auto sets = [&overrides](std::string_view key) {
+    return std::any_of(overrides.begin(), overrides.end(),
+                       [key](const std::string& text) { return text.starts_with(key); });
+  };
+  // Methods of one and two bits have widths of their own.
+  const bool own_widths = sets("quant.weight_bits=");
+  if (!own_widths) overrides.push_back(cat("quant.weight_bits=", bits.at(1)));
   const std::string word = trainers::with_overrides(config, overrides).quant.method;
-  if (quant::has_activation_grids(word)) {
+  if (!own_widths && quant::has_activation_grids(word)) {
     overrides.push_back(cat("quant.activation_bits=", bits.at(3)));
   }
   PlannedRun run{.method = method.word,

@@ -11,6 +11,7 @@
 #include "bitloom/models/networks.h"
 #include "bitloom/trainers/commands.h"
 #include "bitloom/trainers/config_keys.h"
+#include "code_table.h"
 #include "command.h"
 #include "global_options.h"
 #include "inspect.h"
@@ -74,8 +75,11 @@ void print_model(const Arguments& arguments, const ModelFile& file, const Archiv
                       {"ends_percent", number_or_null(ends_percent(layer))}});
   }
   say(arguments, format_table(table));
+  const CodeRows codes = code_rows(model);
+  if (!codes.empty()) say(arguments, "\n" + code_table(codes));
   nlohmann::json row = model_row(file, "");
   row["layers"] = std::move(layers);
+  if (!codes.empty()) row["codes"] = code_json(codes);
   write_json_option(arguments, {row});
 }
 
@@ -111,6 +115,8 @@ void print_checkpoint(const Arguments& arguments, const fs::path& path, const Ar
   }
   say(arguments, format_table(table));
   const nlohmann::json quantizers = print_quantizers(arguments, archive, summary.graph_text);
+  const CodeRows codes = code_rows(summary.codes);
+  if (!codes.empty()) say(arguments, "\n" + code_table(codes));
   write_json_option(arguments, {{{"network", summary.network},
                                  {"method", summary.method},
                                  {"profile", summary.profile},
@@ -118,6 +124,7 @@ void print_checkpoint(const Arguments& arguments, const fs::path& path, const Ar
                                  {"step", summary.step},
                                  {"tensors", archive.tensors().size()},
                                  {"quantizers", quantizers},
+                                 {"codes", code_json(codes)},
                                  {"config_hash", trainers::config_hash(summary.config)}}});
 }
 

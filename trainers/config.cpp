@@ -6,6 +6,7 @@
 
 #include "bitloom/io/sha256.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/quant/level_methods.h"
 #include "bitloom/trainers/config_keys.h"
 #include "config_table.h"
 
@@ -114,6 +115,7 @@ void apply(const std::vector<Setting>& settings, Config& config, Problems& probl
 /// Values that are right one by one and wrong together.
 void check_together(const Config& config, Problems& problems) {
   for (const ErrorText& text : train::contradictions(config.train)) problems.add(text);
+  for (const ErrorText& text : quant::contradictions(config.quant)) problems.add(text);
   const std::string& method = config.quant.method;
   if (config.quant.asymmetric && method.starts_with("ptq-") &&
       !quant::has_activation_grids(method)) {

@@ -1,9 +1,31 @@
+#include "bitloom/quant/level_methods.h"
 #include "config_key_kinds.h"
 
 namespace bitloom::trainers {
 namespace {
 
 constexpr std::int64_t kMostEpochs = 10'000;
+
+Words quantizer_words() {
+  Words words = {"lsq", "lsq+", "pact", "dorefa", "ema"};
+  for (const quant::LevelMethod& method : quant::level_methods()) {
+    const std::string word(method.word);
+    if (std::find(words.begin(), words.end(), word) == words.end()) words.push_back(word);
+  }
+  return words;
+}
+
+// `key` with 32 besides: a tensor that stays real.
+template <typename Access>
+Key or_real(Key key, Access access) {
+  key.range += " or 32";
+  key.parse = [parse = key.parse, access](Config& config, std::string_view text) {
+    if (text != "32") return parse(config, text);
+    access(config) = 32;
+    return true;
+  };
+  return key;
+}
 
 // What quantization-aware training adds to the recipe of [train].
 void declare_qat_schedule(Keys& keys) {
@@ -40,16 +62,15 @@ void declare_quant(Keys& keys) {
       {"float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"}, false,
       [](auto& c) -> auto& { return c.quant.method; }));
   keys.push_back(word_key(
-      "quant.quantizer", "qat: how scales follow the network",
-      {"lsq", "lsq+", "pact", "dorefa", "ema"}, false,
+      "quant.quantizer", "qat: how codes follow the network", quantizer_words(), false,
       [](auto& c) -> auto& { return c.quant.quantizer; }));
   keys.push_back(word_key(
       "quant.observer", "how calibration chooses ranges",
-      {"minmax", "ema", "percentile", "kl", "mse"}, false,
+      {"minmax", "ema", "percentile", "kl", "mse", "sqnr"}, false,
       [](auto& c) -> auto& { return c.quant.observer; }));
   keys.push_back(word_key(
       "quant.weight_observer", "the same for weights; nothing: as quant.observer",
-      {"minmax", "percentile", "mse"}, true,
+      {"minmax", "percentile", "mse", "sqnr"}, true,
       [](auto& c) -> auto& { return c.quant.weight_observer; }));
   keys.push_back(real_key(
       "quant.percentile", "observer = percentile: per cent of |x| that do not clip",
@@ -74,15 +95,20 @@ void declare_quant(Keys& keys) {
       "quant.bias_correction", "correct each layer's mean output, last",
       [](auto& c) -> auto& { return c.quant.bias_correction; }));
   keys.push_back(integer_key(
-      "quant.weight_bits", "width of weights", 2, 8,
+      "quant.weight_bits", "width of weights; 1 and 2 by the quantizer's own rule", 1, 8,
       [](auto& c) -> auto& { return c.quant.weight_bits; }));
-  keys.push_back(integer_key(
-      "quant.activation_bits", "width of activations", 2, 8,
-      [](auto& c) -> auto& { return c.quant.activation_bits; }));
-  Key ends = integer_key(
-      "quant.first_last_bits", "width in the first and the last layer; 0: as the rest", 0, 8,
-      [](auto& c) -> auto& { return c.quant.first_last_bits; });
-  ends.range = "0 or 2 .. 8";
+  keys.push_back(
+      or_real(integer_key(
+                  "quant.activation_bits", "width of activations; 1: signs, 32: they stay real", 1,
+                  8, [](auto& c) -> auto& { return c.quant.activation_bits; }),
+              [](Config& c) -> int& { return c.quant.activation_bits; }));
+  Key ends =
+      or_real(integer_key(
+                  "quant.first_last_bits",
+                  "width in the first and the last layer; 0: as the rest, 32: they stay real", 0, 8,
+                  [](auto& c) -> auto& { return c.quant.first_last_bits; }),
+              [](Config& c) -> int& { return c.quant.first_last_bits; });
+  ends.range = "0, 2 .. 8 or 32";
   ends.parse = [parse = ends.parse](Config& config, std::string_view text) {
     return parse_number<std::int64_t>(text) != 1 && parse(config, text);
   };
@@ -105,6 +131,12 @@ void declare_quant(Keys& keys) {
   keys.push_back(flag_key(
       "quant.per_channel", "one weight scale per output channel",
       [](auto& c) -> auto& { return c.quant.per_channel; }));
+  keys.push_back(word_key(
+      "quant.lr_scaling", "learning rate of weights of one and two bits", {"none", "glorot"}, false,
+      [](auto& c) -> auto& { return c.quant.lr_scaling; }));
+  keys.push_back(flag_key(
+      "quant.shift_batch_norm", "qat: batch norm by shifts, as BNN's",
+      [](auto& c) -> auto& { return c.quant.shift_batch_norm; }));
   keys.push_back(word_key(
       "quant.forward", "qat: integer kernels or float simulation", {"integer", "float"}, false,
       [](auto& c) -> auto& { return c.quant.forward; }));

@@ -99,7 +99,7 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
       weight_only ? integer::profile_named("int8") : usable_profile(config.profile);
   const datasets::ImageSet& images = experiment.dataset.validation;
   const std::int64_t count = std::min(config.quant.calibration_images, images.size());
-  if (count == 0 && quant::has_activation_grids(config.quant.method)) {
+  if (count == 0 && quant::has_activation_grids(config.quant)) {
     throw ConfigError(ErrorText{"calibration", "images in the validation split", "none",
                                 "raise data.validation_images and quant.calibration_images"});
   }

@@ -104,7 +104,8 @@ CheckpointSummary summarize_checkpoint(const std::filesystem::path& path) {
           .graph_text = checkpoint.graph.to_text(),
           .epoch = checkpoint.position.epoch,
           .step = checkpoint.position.step,
-          .minutes = checkpoint.position.seconds / 60.0};
+          .minutes = checkpoint.position.seconds / 60.0,
+          .codes = quant::level_codes(checkpoint.graph, checkpoint.parameters)};
 }
 
 }  // namespace bitloom::trainers

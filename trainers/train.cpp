@@ -7,6 +7,7 @@
 #include "bitloom/io/json_rows.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/kernels/precision.h"
+#include "bitloom/quant/code_statistics.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "experiment.h"
@@ -121,18 +122,23 @@ TrainResult train(const TrainRequest& request) {
         std::make_unique<train::Teacher>(train::load_trained(teacher_file), config.train.batch);
   }
 
+  quant::LevelCodes codes = quant::level_codes(checkpoint->graph, checkpoint->parameters);
   const auto on_step = [&](const train::Progress& progress) {
     const StepReport report = report_of(progress, config.train.epochs);
     if (report.epoch_done) {
-      io::append_row(request.out / "epochs.jsonl",
-                     nlohmann::json{{"epoch", report.epoch + 1},
-                                    {"loss", report.loss},
-                                    {"train_top1", report.train_top1},
-                                    {"validation_top1", report.validation_top1},
-                                    {"lr", progress.lr},
-                                    {"images_per_second", report.images_per_second},
-                                    {"loader_wait_ms", progress.loader_wait_ms},
-                                    {"seconds", progress.position.seconds}});
+      quant::LevelCodes now = quant::level_codes(checkpoint->graph, checkpoint->parameters);
+      nlohmann::json row{{"epoch", report.epoch + 1},
+                         {"loss", report.loss},
+                         {"train_top1", report.train_top1},
+                         {"validation_top1", report.validation_top1},
+                         {"lr", progress.lr},
+                         {"images_per_second", report.images_per_second},
+                         {"loader_wait_ms", progress.loader_wait_ms},
+                         {"seconds", progress.position.seconds}};
+      // Weights of one and two bits whose code is another than an epoch (or the resume) ago.
+      if (!now.empty()) row["code_changes"] = quant::changed_share(codes, now);
+      codes = std::move(now);
+      io::append_row(request.out / "epochs.jsonl", row);
     }
     if (request.watcher) request.watcher(report);
   };

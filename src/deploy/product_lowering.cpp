@@ -1,10 +1,13 @@
 #include "product_lowering.h"
 
+#include <algorithm>
+
 #include "bitloom/core/error.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/kernels/f32_conv2d.h"
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/fake_quant_layer.h"
+#include "bitloom/quant/ttq.h"
 #include "sign.h"
 
 namespace bitloom::deploy {
@@ -23,12 +26,26 @@ integer::Window window_of(const Chain& chain) {
           .groups = chain.head->integer("groups", 1)};
 }
 
-// Methods whose tensors between layers are reals: only weights have fake_quant nodes.
-bool keeps_reals(const LowerOptions& options) {
-  return options.method == "ptq-dynamic" || options.method == "ptq-weight-only";
+// True where tensors between layers are reals: by the method, or because only weights have
+// fake_quant nodes (quantization-aware training with activations of 32 bits).
+bool keeps_reals(const layers::Graph& graph, const LowerOptions& options) {
+  if (options.method != "qat") {
+    return options.method == "ptq-dynamic" || options.method == "ptq-weight-only";
+  }
+  return std::ranges::none_of(graph.nodes(), [&](const Node& node) {
+    return quant::is_fake_quant(node) && graph.find(node.inputs[0])->op != "parameter";
+  });
 }
 
 }  // namespace
+
+ProductLowering::ProductLowering(const layers::Graph& graph, const layers::ParameterStore& store,
+                                 const LowerOptions& options, const integer::Model& model)
+    : graph_(graph),
+      store_(store),
+      options_(options),
+      model_(model),
+      keeps_reals_(keeps_reals(graph, options)) {}
 
 const Node& ProductLowering::weight_node(const Chain& chain) const {
   return *graph_.find(chain.head->inputs[1]);
@@ -62,7 +79,8 @@ Shape ProductLowering::output_shape(const Chain& chain, const Shape& source) con
 void ProductLowering::fill(const Chain& chain, const TensorInfo& output, Layer& layer) const {
   const TensorInfo& source = model_.tensors[static_cast<std::size_t>(layer.inputs[0])];
   const bool quantized_weight = quant::is_fake_quant(weight_node(chain));
-  if (keeps_reals(options_)) {
+  const bool real_weights = !quantized_weight && options_.method == "qat";  // end layers of 32 bits
+  if (keeps_reals_ && !real_weights) {
     fill_real_source(chain, weight_node(chain), source, layer);
   } else if (quantized_weight != (source.dtype != DType::kF32)) {
     throw ConfigError(
@@ -81,6 +99,7 @@ void ProductLowering::fill_codes(const Node& weight_node, Layer& layer) const {
   const integer::AffineFormat format = quant::format_of(weight_node);
   layer.weight = quant::weight_codes(weight_node, store_);
   layer.weight_bits = format.bits;
+  layer.weight_grid = format.grid;
   layer.weight_range = format.range;
   const Tensor& scales = store_.at(quant::scale_name(weight_node)).value;
   layer.weight_scale = Tensor(DType::kF32, Shape{layer.weight.shape()[0]});
@@ -104,6 +123,22 @@ void ProductLowering::fold(const Chain& chain, integer::ChannelScales scales, La
   }
 }
 
+// m[o] of the codes -1, where they have a scale of their own (quant/ttq.h).
+void ProductLowering::fold_negative(const Chain& chain, const Node& weight_node,
+                                    integer::ChannelScales scales, Layer& layer) const {
+  if (!quant::has_two_scales(weight_node)) return;
+  const std::int64_t channels = layer.weight.shape()[0];
+  layer.negative_multiplier = Tensor(DType::kF32, Shape{channels});
+  scales.weight = static_cast<double>(
+      store_.at(cat(weight_node.name, ".negative_scale")).value.data<float>()[0]);
+  const quant::ChannelAffines affines =
+      quant::channel_affines(chain.head->name, chain.batch_norm, store_);
+  for (std::int64_t o = 0; o < channels; ++o) {
+    layer.negative_multiplier.data<float>()[o] =
+        integer::fold_channel(scales, affines.at(o)).multiplier;
+  }
+}
+
 // Dynamic and weight-only layers: m[o] = s_w[o] * slope[o], b[o] = offset[o].
 void ProductLowering::fill_real_source(const Chain& chain, const Node& weight_node,
                                        const TensorInfo& source, Layer& layer) const {
@@ -115,7 +150,8 @@ void ProductLowering::fill_real_source(const Chain& chain, const Node& weight_no
   }
   fill_codes(weight_node, layer);
   fold(chain, {}, layer);
-  if (options_.method == "ptq-weight-only") {
+  fold_negative(chain, weight_node, {}, layer);
+  if (options_.method != "ptq-dynamic") {
     layer.mode = ComputeMode::kWeightOnly;
     return;
   }
@@ -130,11 +166,12 @@ void ProductLowering::fill_static(const Chain& chain, const Node& weight_node,
   layer.mode = ComputeMode::kStatic;
   fill_codes(weight_node, layer);
   const bool codes_out = output.dtype != DType::kF32;
-  fold(chain,
-       {.source = static_cast<double>(source.scale),
-        .destination = codes_out ? static_cast<double>(output.scale) : 1.0,
-        .destination_zero_point = codes_out ? output.format.zero_point : 0},
-       layer);
+  const integer::ChannelScales scales{
+      .source = static_cast<double>(source.scale),
+      .destination = codes_out ? static_cast<double>(output.scale) : 1.0,
+      .destination_zero_point = codes_out ? output.format.zero_point : 0};
+  fold(chain, scales, layer);
+  fold_negative(chain, weight_node, scales, layer);
   if (chain.add != nullptr) {
     const TensorInfo& residual = model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
     layer.residual_ratio = integer::scale_ratio(residual.scale, codes_out ? output.scale : 1.0F);

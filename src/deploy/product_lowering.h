@@ -13,8 +13,7 @@ class ProductLowering {
  public:
   /// All are kept by reference; `model` grows while it is lowered.
   ProductLowering(const layers::Graph& graph, const layers::ParameterStore& store,
-                  const LowerOptions& options, const integer::Model& model)
-      : graph_(graph), store_(store), options_(options), model_(model) {}
+                  const LowerOptions& options, const integer::Model& model);
 
   /// Name, operation, clip and window of the chain's layer.
   integer::Layer start(const quant::Chain& chain) const;
@@ -28,6 +27,8 @@ class ProductLowering {
  private:
   void fill_codes(const layers::Node& weight_node, integer::Layer& layer) const;
   void fold(const quant::Chain& chain, integer::ChannelScales scales, integer::Layer& layer) const;
+  void fold_negative(const quant::Chain& chain, const layers::Node& weight_node,
+                     integer::ChannelScales scales, integer::Layer& layer) const;
   void fill_real_source(const quant::Chain& chain, const layers::Node& weight_node,
                         const integer::TensorInfo& source, integer::Layer& layer) const;
   void fill_static(const quant::Chain& chain, const layers::Node& weight_node,
@@ -42,6 +43,7 @@ class ProductLowering {
   const layers::ParameterStore& store_;
   const LowerOptions& options_;
   const integer::Model& model_;
+  bool keeps_reals_;
 };
 
 }  // namespace bitloom::deploy

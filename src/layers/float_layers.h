@@ -21,7 +21,8 @@ std::unique_ptr<Layer> make_linear(const LayerContext& context);
 /// batch_norm(x, epsilon=1e-5, momentum=0.1, frozen=0): see layers/fused_chain.h and
 /// channel_norm.h.
 std::unique_ptr<Layer> make_batch_norm(const LayerContext& context);
-/// fused(x [, shortcut], norm=B, low=0, ...): batch norm, add and clip in one; layers/fused_chain.h.
+/// fused(x [, shortcut], norm=B, low=0, ...): batch norm, add and clip in one;
+/// layers/fused_chain.h.
 std::unique_ptr<Layer> make_fused(const LayerContext& context);
 /// relu(x): y = max(x, 0); dx = dy where y > 0.
 std::unique_ptr<Layer> make_relu(const LayerContext& context);
@@ -31,6 +32,23 @@ std::unique_ptr<Layer> make_relu6(const LayerContext& context);
 /// hardtanh(x, low=-1, high=1): y = min(max(x, low), high); dx = dy where low < y < high.
 /// @throws ConfigError unless low < high.
 std::unique_ptr<Layer> make_hardtanh(const LayerContext& context);
+/// shift_batch_norm(x, epsilon=1e-5, momentum=0.1): see kernels/shift_batch_norm.h; parameters and
+/// running statistics are batch_norm's.
+std::unique_ptr<Layer> make_shift_batch_norm(const LayerContext& context);
+/// prelu(x): y = x if x > 0, else slope[c] * x. Parameters: "<node>.slope" [C], 0.25 at first.
+/// Source: He et al., "Delving Deep into Rectifiers", arXiv:1502.01852, equation 1.
+std::unique_ptr<Layer> make_prelu(const LayerContext& context);
+/// rprelu(x), with v = x - threshold[c]: y = (v if v > 0, else slope[c] * v) + offset[c].
+/// Parameters: "<node>.slope", ".threshold", ".offset" [C], at first 0.25, 0, 0.
+/// Source: Liu et al., "ReActNet", arXiv:2003.03488, equation 5. See kernels/channel_layers.h.
+std::unique_ptr<Layer> make_rprelu(const LayerContext& context);
+/// k_map(x, kernel=1, stride=1, pad=0): the mean over channels of |x|, averaged by the kernel's
+/// box; padding counts as 0. [N, C, H, W] to [N, 1, H', W']; [N, C] to [N, 1]. Gradient: the chain
+/// rule, through |x| (0 at 0). Source: Rastegari et al., "XNOR-Net", arXiv:1603.05279, section 3.2
+/// (K).
+std::unique_ptr<Layer> make_k_map(const LayerContext& context);
+/// scale_map(y, k): y[n, o, h, w] * k[n, 0, h, w]; [N, O] times [N, 1]. XNOR-Net's equation 11.
+std::unique_ptr<Layer> make_scale_map(const LayerContext& context);
 /// max_pool(x, kernel, stride=kernel, pad=0): see kernels/f32_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_max_pool(const LayerContext& context);
 /// avg_pool(x, kernel, stride=kernel, pad=0): padding is left out of sum and count; see

@@ -65,10 +65,19 @@ void GraphBuilder::conv_bn_relu(const std::string& name, std::int64_t channels,
 }
 
 void GraphBuilder::max_pool(const std::string& name, const PoolOptions& options) {
+  pool(name, "max_pool", options);
+}
+
+void GraphBuilder::avg_pool(const std::string& name, const PoolOptions& options) {
+  pool(name, "avg_pool", options);
+}
+
+void GraphBuilder::pool(const std::string& name, const std::string& op,
+                        const PoolOptions& options) {
   Attributes attributes{{"kernel", std::to_string(options.kernel)}};
   add_unless_default(attributes, "stride", options.stride, options.kernel);
   add_unless_default(attributes, "pad", options.pad, 0);
-  graph_.add({name, "max_pool", {at_.node}, std::move(attributes)});
+  graph_.add({name, op, {at_.node}, std::move(attributes)});
   slide(name, options);
 }
 
@@ -97,10 +106,12 @@ void GraphBuilder::flatten(const std::string& name) {
   at_.width = 1;
 }
 
-void GraphBuilder::linear(const std::string& name, std::int64_t outputs) {
+void GraphBuilder::linear(const std::string& name, std::int64_t outputs, bool bias) {
   const std::string weight = name + ".weight";
   graph_.add({weight, "parameter", {}, {{"shape", cat(outputs, "x", at_.channels)}}});
-  graph_.add({name, "linear", {at_.node, weight}, {{"bias", "1"}}});
+  Attributes attributes;
+  add_unless_default(attributes, "bias", bias ? 1 : 0, 0);
+  graph_.add({name, "linear", {at_.node, weight}, std::move(attributes)});
   at_.node = name;
   at_.channels = outputs;
 }

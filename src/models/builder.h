@@ -40,12 +40,15 @@ class GraphBuilder {
   void batch_norm(const std::string& name) { unary(name, "batch_norm"); }
   void relu(const std::string& name) { unary(name, "relu"); }
   void relu6(const std::string& name) { unary(name, "relu6"); }
+  void hardtanh(const std::string& name) { unary(name, "hardtanh"); }
+  void rprelu(const std::string& name) { unary(name, "rprelu"); }
   void dropout(const std::string& name, const std::string& ratio);
   void max_pool(const std::string& name, const PoolOptions& options);
+  void avg_pool(const std::string& name, const PoolOptions& options);
   void global_avg_pool(const std::string& name);
   void flatten(const std::string& name);
-  /// Adds "<name>.weight" too; with bias.
-  void linear(const std::string& name, std::int64_t outputs);
+  /// Adds "<name>.weight" too.
+  void linear(const std::string& name, std::int64_t outputs, bool bias = true);
   /// add(at(), shortcut).
   void add(const std::string& name, const std::string& shortcut);
 
@@ -70,6 +73,7 @@ class GraphBuilder {
 
  private:
   void unary(const std::string& name, const std::string& op);
+  void pool(const std::string& name, const std::string& op, const PoolOptions& options);
   void slide(const std::string& name, const PoolOptions& window);
 
   layers::Graph graph_;

@@ -27,7 +27,13 @@ std::vector<NetworkRow>& networks() {
                                          {"mobilenet_v1", mobilenet_v1},
                                          {"mobilenet_v2", mobilenet_v2},
                                          {"resnet18", resnet18},
-                                         {"resnet50", resnet50}};
+                                         {"resnet50", resnet50},
+                                         {"mlp_bnn", mlp_bnn},
+                                         {"lenet5_binary", lenet5_binary},
+                                         {"vgg_small_xnor", vgg_small_xnor},
+                                         {"resnet20_bireal", resnet20_bireal},
+                                         {"resnet20_react", resnet20_react},
+                                         {"resnet18_bireal", resnet18_bireal}};
   return rows;
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "bitloom/core/error.h"
+#include "bitloom/kernels/shift_batch_norm.h"
 #include "subgraph.h"
 
 namespace bitloom::quant {
@@ -42,6 +43,15 @@ void fold_into(const Node& product, const Node& norm, ParameterStore& store) {
   }
 }
 
+// AP2(gamma) * AP2(1 / sqrt(variance + epsilon)).
+double shift_slope(const ChannelAffines& of, std::int64_t channel) {
+  float inverse = 0.0F;
+  float factor = 0.0F;
+  kernels::shift_norm_factors(of.variance + channel, of.gamma + channel, 1,
+                              static_cast<float>(of.epsilon), &inverse, &factor);
+  return static_cast<double>(factor) * static_cast<double>(inverse);
+}
+
 }  // namespace
 
 double ChannelAffines::inverse_deviation(std::int64_t channel) const {
@@ -51,8 +61,9 @@ double ChannelAffines::inverse_deviation(std::int64_t channel) const {
 integer::ChannelAffine ChannelAffines::at(std::int64_t channel) const {
   integer::ChannelAffine affine;
   if (gamma != nullptr) {
-    affine.slope = static_cast<double>(gamma[channel]) /
-                   std::sqrt(static_cast<double>(variance[channel]) + epsilon);
+    affine.slope = shifts ? shift_slope(*this, channel)
+                          : static_cast<double>(gamma[channel]) /
+                                std::sqrt(static_cast<double>(variance[channel]) + epsilon);
     affine.offset =
         static_cast<double>(beta[channel]) - static_cast<double>(mean[channel]) * affine.slope;
   }
@@ -74,6 +85,7 @@ ChannelAffines channel_affines(const std::string& product, const Node* batch_nor
   affines.mean = values(".running_mean");
   affines.variance = values(".running_var");
   affines.epsilon = batch_norm->real("epsilon", 1e-5);
+  affines.shifts = batch_norm->op == "shift_batch_norm";
   return affines;
 }
 

@@ -17,7 +17,7 @@ using layers::Node;
 const Node** place_of(Chain& chain, const Node& next, const Node& value) {
   const bool computing = chain.clip == nullptr && chain.fake_quant == nullptr;
   const bool product = is_product(*chain.head);
-  if (next.op == "batch_norm" && product && computing && chain.batch_norm == nullptr &&
+  if (is_batch_norm(next) && product && computing && chain.batch_norm == nullptr &&
       chain.add == nullptr) {
     return &chain.batch_norm;
   }
@@ -67,6 +67,10 @@ std::vector<Chain> chains_of(const Graph& graph) {
     if (is_product(node) || (node.op == "add" && !inside.contains(&node))) start(node);
   }
   return chains;
+}
+
+bool is_batch_norm(const Node& node) {
+  return node.op == "batch_norm" || node.op == "shift_batch_norm";
 }
 
 bool is_clip(const Node& node) {

@@ -2,6 +2,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/quant/ema.h"
+#include "bitloom/quant/levels.h"
 #include "node_grid.h"
 
 namespace bitloom::quant {
@@ -49,7 +50,14 @@ FakeQuantLayer::FakeQuantLayer(const layers::LayerContext& context) : name_(cont
   }
 }
 
-layers::LayerMemory FakeQuantLayer::memory() const { return {.backward_reads_input = {true}}; }
+layers::LayerMemory FakeQuantLayer::memory() const {
+  layers::LayerMemory memory{.backward_reads_input = {true}};
+  const bool levels = quantizer_ != nullptr && quantizer_->levels() != nullptr;
+  if (levels && edge_.dtype == DType::kF32) {
+    memory.scratch_bytes = static_cast<std::size_t>(edge_.shape.elements());  // codes
+  }
+  return memory;
+}
 
 void FakeQuantLayer::check_scales() const {
   for (std::int64_t i = 0; i < scale_->value.elements(); ++i) {
@@ -57,7 +65,23 @@ void FakeQuantLayer::check_scales() const {
   }
 }
 
+void FakeQuantLayer::forward_levels(const layers::ForwardCall& call) {
+  LevelQuantizer& levels = *quantizer_->levels();
+  if (call.phase == layers::Phase::kTrain) levels.observe(call.inputs[0]);
+  levels.settle(call.inputs[0]);
+  check_scales();
+  const bool reals = edge_.dtype == DType::kF32;
+  auto* codes =
+      reals ? reinterpret_cast<std::int8_t*>(call.scratch) : call.output.data<std::int8_t>();
+  levels.write_codes(call.inputs[0], codes);
+  if (reals) levels.write_reals(codes, call.output);
+}
+
 void FakeQuantLayer::forward(const layers::ForwardCall& call) {
+  if (quantizer_ != nullptr && quantizer_->levels() != nullptr) {
+    forward_levels(call);
+    return;
+  }
   quantized_ = call.inputs[0];
   if (quantizer_ != nullptr) {
     if (call.phase == layers::Phase::kTrain) quantizer_->observe(call.inputs[0]);
@@ -78,6 +102,10 @@ void FakeQuantLayer::forward(const layers::ForwardCall& call) {
 }
 
 void FakeQuantLayer::backward(const layers::BackwardCall& call) {
+  if (quantizer_ != nullptr && quantizer_->levels() != nullptr) {
+    quantizer_->levels()->backward(call.inputs[0], call.output_gradient, call.input_gradients[0]);
+    return;
+  }
   const bool learns = quantizer_ != nullptr && quantizer_->learns();
   const TensorView dx = call.input_gradients[0];
   kernels::fake_quantize_backward(quantized_.data<float>(), call.output_gradient.data<float>(),

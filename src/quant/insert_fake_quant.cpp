@@ -1,12 +1,15 @@
 // The pass that quantizes a float graph; its text is in quant/passes.h.
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "bitloom/core/error.h"
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "bitloom/quant/passes.h"
+#include "insert_signs.h"
+#include "quantizer_nodes.h"
 #include "subgraph.h"
 
 namespace bitloom::quant {
@@ -14,8 +17,6 @@ namespace {
 
 using layers::Graph;
 using layers::Node;
-
-const std::string kStatic = "static";
 
 // The node whose grid a value has: pools, flatten, dropout and concat (by its first input) have
 // that of what they read.
@@ -62,13 +63,12 @@ class GridGroups {
 
 class Inserter {
  public:
-  Inserter(const Graph& graph, const QuantOptions& options, const integer::DeviceProfile& profile,
+  Inserter(const Graph& graph, const QuantOptions& options, const QuantizerNodes& nodes,
            bool input_is_signed)
       : graph_(graph),
         options_(options),
-        profile_(profile),
+        nodes_(nodes),
         input_is_signed_(input_is_signed),
-        quantizer_(options.method == "qat" ? options.quantizer : kStatic),
         groups_(graph) {
     choose_ends();
     choose_activations();
@@ -77,10 +77,6 @@ class Inserter {
 
   Graph run() {
     for (const Node& node : graph_.nodes()) {
-      if (is_fake_quant(node)) {
-        throw ConfigError(ErrorText{node.name, "a float graph", "a fake_quant node",
-                                    "start from the float checkpoint"});
-      }
       Node copy = node;
       for (std::string& input : copy.inputs) {
         if (const auto it = renamed_.find(input); it != renamed_.end()) input = it->second;
@@ -138,7 +134,7 @@ class Inserter {
       }
       if (bits.activation == 0) continue;
       const std::string end = chained ? end_of_layer_.at(layer) : layer;
-      if (!has_activation_grids(options_.method) || !activations_.contains(end)) {
+      if (!has_activation_grids(options_) || !activations_.contains(end)) {
         refuse_width(layer, "'-' behind the stroke", "an output that stays real");
       }
       if (groups_.owner(end) != end) {
@@ -164,9 +160,11 @@ class Inserter {
     return false;
   }
 
-  int bits_of(const std::string& name, int usual) const {
+  // Of a weight or the owner of a grid, where it is not that of the rest.
+  std::optional<int> own_width(const std::string& name) const {
     if (const auto own = own_bits_.find(name); own != own_bits_.end()) return own->second;
-    return wide_.contains(name) ? options_.first_last_bits : usual;
+    if (wide_.contains(name)) return options_.first_last_bits;
+    return std::nullopt;
   }
 
   void quantize_output(const Node& node) {
@@ -174,7 +172,7 @@ class Inserter {
       if (feeds_weight(node)) add_weight(node);
       return;
     }
-    if (!has_activation_grids(options_.method)) return;
+    if (!has_activation_grids(options_)) return;
     if (is_average(node) && feeds_a_layer(node)) {
       add_shared(node, false);
     } else if (activations_.contains(node.name)) {
@@ -209,62 +207,14 @@ class Inserter {
   }
 
   void add_weight(const Node& node) {
-    const int bits = bits_of(node.name, options_.weight_bits);
-    const std::string kind = weight_quantizer();
-    const integer::CodeRange range =
-        profile_.weights(bits, options_.narrow_weights || kind == "dorefa");
-    Node quantizer{
-        .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
-    quantizer.set("quantizer", kind);
-    describe(quantizer, {integer::DeviceProfile::bits_of(range), true, 0, range});
-    quantizer.set(options_.per_channel ? "axis" : "weight", options_.per_channel ? "0" : "1");
-    round_while_training(quantizer, kind);
-    append(node.name, std::move(quantizer));
+    const std::optional<int> own = own_width(node.name);
+    if (own == kRealBits) return;
+    append(node.name, nodes_.weight(node, own));
   }
 
   void add_activation(const Node& node, bool carries_sign) {
-    const int bits = bits_of(node.name, options_.activation_bits);  // the owner of its grid
-    integer::AffineFormat format = profile_.activations(bits, carries_sign);
-    Node quantizer{
-        .name = cat(node.name, ".q"), .op = "fake_quant", .inputs = {node.name}, .attributes = {}};
-    const std::string kind = activation_quantizer(node, carries_sign);
-    const bool asymmetric = carries_sign && (options_.asymmetric || kind == "lsq+");
-    quantizer.set("quantizer", kind);
-    if (asymmetric) {
-      format = {bits, false, 1 << (bits - 1), {0, (1 << bits) - 1}};
-    }
-    describe(quantizer, format);
-    if (asymmetric) quantizer.set("asymmetric", "1");
-    if (kind == "ema") quantizer.set("decay", cat(options_.ema_decay));
-    if (kind == "pact") quantizer.set("alpha_decay", cat(options_.pact_decay));
-    round_while_training(quantizer, kind);
-    append(node.name, std::move(quantizer));
-  }
-
-  std::string weight_quantizer() const {
-    if (quantizer_ == "pact") return "dorefa";
-    return quantizer_ == "lsq+" ? "lsq" : quantizer_;
-  }
-
-  std::string activation_quantizer(const Node& node, bool carries_sign) const {
-    // Pixels do not change while training, and a learned or followed scale would need the first
-    // convolution's backward-data pass: 11 ms of a lenet5 step on two cores.
-    if (node.op == "input") return kStatic;
-    // A ReLU's output starts at 0, which is a code without an offset.
-    return quantizer_ == "lsq+" && !carries_sign ? "lsq" : quantizer_;
-  }
-
-  // Calibration rounds the scales that never move afterwards.
-  void round_while_training(Node& quantizer, const std::string& kind) const {
-    if (options_.power_of_two && kind != kStatic) quantizer.set("power_of_two", "1");
-  }
-
-  static void describe(Node& node, const integer::AffineFormat& format) {
-    node.set("bits", cat(format.bits));
-    node.set("dtype", format.is_signed ? "s8" : "u8");
-    node.set("qmin", cat(format.range.qmin));
-    node.set("qmax", cat(format.range.qmax));
-    if (format.zero_point != 0) node.set("zero_point", cat(format.zero_point));
+    const int bits = own_width(node.name).value_or(options_.activation_bits);  // owner of its grid
+    append(node.name, nodes_.activation(node, bits, carries_sign));
   }
 
   void append(const std::string& source, Node node) {
@@ -274,9 +224,8 @@ class Inserter {
 
   const Graph& graph_;
   const QuantOptions& options_;
-  const integer::DeviceProfile& profile_;
+  const QuantizerNodes& nodes_;
   bool input_is_signed_;
-  std::string quantizer_;
   GridGroups groups_;
   std::set<std::string> wide_;           // weights, and owners of grids, of the end layers
   std::map<std::string, int> own_bits_;  // the same kinds of names > options.layer_bits
@@ -291,7 +240,18 @@ class Inserter {
 
 Graph insert_fake_quant(const Graph& graph, const QuantOptions& options,
                         const integer::DeviceProfile& profile, bool input_is_signed) {
-  return Inserter(graph, options, profile, input_is_signed).run();
+  for (const Node& node : graph.nodes()) {
+    if (is_fake_quant(node)) {
+      throw ConfigError(ErrorText{node.name, "a float graph", "a fake_quant node",
+                                  "start from the float checkpoint"});
+    }
+  }
+  for (const ErrorText& error : contradictions(options)) throw ConfigError(error);
+  const QuantizerNodes nodes(options, profile);
+  Graph out = options.method == "qat" && options.activation_bits == 1
+                  ? insert_signs(graph, options, nodes, input_is_signed)
+                  : Inserter(graph, options, nodes, input_is_signed).run();
+  return options.shift_batch_norm ? renamed_ops(out, "batch_norm", "shift_batch_norm") : out;
 }
 
 }  // namespace bitloom::quant

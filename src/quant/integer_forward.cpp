@@ -7,6 +7,7 @@
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "bitloom/quant/passes.h"
+#include "bitloom/quant/ttq.h"
 #include "subgraph.h"
 
 namespace bitloom::quant {
@@ -20,7 +21,9 @@ class CodeEdges {
  public:
   explicit CodeEdges(const Graph& graph) : graph_(graph) {
     for (const Node& node : graph.nodes()) {
-      if (is_fake_quant(node) && !rounds_again(node)) roots_.insert(node.name);
+      if (is_fake_quant(node) && !rounds_again(node) && !has_two_scales(node)) {
+        roots_.insert(node.name);
+      }
     }
     spread();
     while (drop_one()) spread();
@@ -95,7 +98,7 @@ class ExportedChains {
  public:
   ExportedChains(const Graph& graph, const CodeEdges& codes) {
     for (const Node& node : graph.nodes()) {
-      if (node.op == "batch_norm" && node.integer("frozen", 0) == 0) return;
+      if (is_batch_norm(node) && node.integer("frozen", 0) == 0) return;
     }
     for (const Chain& chain : chains_of(graph)) {
       if (!fits(chain, codes)) continue;
@@ -125,6 +128,7 @@ class ExportedChains {
 
   // True where the scale of a step does not depend on what the step computes.
   static bool known_before(const Node& quantizer) {
+    if (format_of(quantizer).grid != integer::Grid::kAffine) return false;
     const std::string word = quantizer.word("quantizer", "static");
     return quantizer.integer("frozen", 0) != 0 || word == "static" ||
            (word == "lsq" && quantizer.integer("power_of_two", 0) == 0);

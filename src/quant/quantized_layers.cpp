@@ -170,9 +170,11 @@ layers::LayerRegistry quantized_layers() {
   registry["fake_quant"] = {
       .make = [](const LayerContext& context) { return std::make_unique<FakeQuantLayer>(context); },
       .inputs = 1,
-      .attributes = {"quantizer", "bits", "dtype", "qmin", "qmax", "zero_point", "axis", "weight",
-                     "decay", "share", "joined", "asymmetric", "output", "frozen", "power_of_two",
-                     "alpha_decay", "input"}};
+      .attributes = {"quantizer",   "bits",       "dtype",  "qmin",   "qmax",
+                     "zero_point",  "axis",       "weight", "decay",  "share",
+                     "joined",      "asymmetric", "output", "frozen", "power_of_two",
+                     "alpha_decay", "input",      "grid",   "bound",  "lr_scaling",
+                     "replaces"}};
   const layers::LayerFactory make_product = [](const LayerContext& context) {
     return std::make_unique<QuantizedProduct>(context);
   };

@@ -35,6 +35,16 @@ Graph up_to(const Graph& graph, const std::string& name) {
   return out;
 }
 
+Graph renamed_ops(const Graph& graph, const std::string& from, const std::string& to) {
+  Graph out;
+  for (const Node& node : graph.nodes()) {
+    Node copy = node;
+    if (copy.op == from) copy.op = to;
+    out.add(std::move(copy));
+  }
+  return out;
+}
+
 ParameterStore clone(const ParameterStore& store) {
   ParameterStore out(store.seed());
   for (const auto& [name, parameter] : store.all()) {

@@ -21,6 +21,10 @@ const layers::Node* batch_norm_behind(const layers::Graph& graph, const layers::
 /// @pre the graph has such a node.
 layers::Graph up_to(const layers::Graph& graph, const std::string& name);
 
+/// The graph with every operation `from` called `to`.
+layers::Graph renamed_ops(const layers::Graph& graph, const std::string& from,
+                          const std::string& to);
+
 /// Copies of all values under the same names and roles.
 layers::ParameterStore clone(const layers::ParameterStore& store);
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "bitloom/core/parallel.h"
+#include "bitloom/kernels/power_of_two.h"
 
 namespace bitloom::train {
 namespace {
@@ -92,7 +93,48 @@ void adam_step(const Change& change, const TrainOptions& options, bool coupled) 
 }
 
 void adam(const Change& change, const TrainOptions& options) { adam_step(change, options, true); }
+/// AdaMax; `shifts` replaces its products by shifts.
+void adamax_step(const Change& change, const TrainOptions& options, bool shifts) {
+  const double beta1 = change.rates.momentum;
+  const double correction = 1.0 - std::pow(beta1, static_cast<double>(change.rates.step + 1));
+  const auto exact_size = static_cast<float>(static_cast<double>(change.lr) / correction);
+  const float size = shifts ? kernels::nearest_power_of_two(exact_size) : exact_size;
+  const auto new_share = static_cast<float>(1.0 - beta1);
+  const auto old_share = static_cast<float>(options.beta2);
+  const auto epsilon = shifts ? 0.0F : static_cast<float>(options.adam_epsilon);
+  const float factor = change.gradient_factor;
+  const float decay = change.decay;
+  const float* gradient = change.gradient;
+  float* mean = change.first;
+  float* largest = change.second;
+  sweep(change, [=](float value, std::int64_t i) {
+    const float g = factor * gradient[i] + decay * value;
+    mean[i] += new_share * (g - mean[i]);
+    largest[i] = std::max(old_share * largest[i], std::fabs(g) + epsilon);
+    if (!shifts) return value - size * (mean[i] / largest[i]);
+    if (largest[i] == 0.0F) return value;
+    return value - size * mean[i] * kernels::nearest_power_of_two(1.0F / largest[i]);
+  });
+}
+
+void adamax(const Change& change, const TrainOptions& options) {
+  adamax_step(change, options, false);
+}
+void shift_adamax(const Change& change, const TrainOptions& options) {
+  adamax_step(change, options, true);
+}
+
 void adamw(const Change& change, const TrainOptions& options) { adam_step(change, options, false); }
+
+void keep_within_bound(layers::Parameter& parameter) {
+  const float bound = parameter.bound;
+  float* value = parameter.value.data<float>();
+  parallel_for(parameter.value.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      value[i] = std::clamp(value[i], -bound, bound);
+    }
+  });
+}
 
 /// c of optimizer.h. Pieces are summed in order, so the sum depends on the thread count alone.
 float clip_factor(const layers::ParameterStore& store, double clip_norm) {
@@ -124,20 +166,24 @@ struct OptimizerRule {
   std::size_t slots = 0;
   std::array<std::string_view, 2> prefixes;
   void (*update)(const Change&, const TrainOptions&) = nullptr;
+  bool adapts = true;  ///< the step's size does not grow with the gradient's
 };
 
 namespace {
 
-constexpr std::array<OptimizerRule, 3> kRules{
-    {{"sgd", 1, {"", ""}, sgd},
+constexpr std::array<OptimizerRule, 5> kRules{
+    {{"sgd", 1, {"", ""}, sgd, false},
      {"adam", 2, {"first_moment/", "second_moment/"}, adam},
-     {"adamw", 2, {"first_moment/", "second_moment/"}, adamw}}};
+     {"adamw", 2, {"first_moment/", "second_moment/"}, adamw},
+     {"adamax", 2, {"first_moment/", "largest/"}, adamax},
+     {"shift-adamax", 2, {"first_moment/", "largest/"}, shift_adamax}}};
 
 const OptimizerRule& rule_of(const std::string& word) {
   for (const OptimizerRule& rule : kRules) {
     if (rule.word == word) return rule;
   }
-  throw ConfigError(ErrorText{"train.optimizer", "sgd, adam or adamw", cat("'", word, "'"), ""});
+  throw ConfigError(ErrorText{"train.optimizer", "sgd, adam, adamw, adamax or shift-adamax",
+                              cat("'", word, "'"), ""});
 }
 
 }  // namespace
@@ -169,7 +215,9 @@ void Optimizer::step(const StepRates& rates) {
     const layers::Role role = target.parameter->role;
     const bool is_scale = role == layers::Role::kQuantizerScale;
     const bool is_quantizer = is_scale || role == layers::Role::kQuantizerOffset;
-    const double lr = is_quantizer ? rates.lr * options_.scale_lr_ratio : rates.lr;
+    const double ratio = target.parameter->lr_ratio;
+    const double lr = (is_quantizer ? rates.lr * options_.scale_lr_ratio : rates.lr) *
+                      (rule_.adapts ? ratio : ratio * ratio);
     rule_.update(
         {.count = target.parameter->value.elements(),
          .value = target.parameter->value.data<float>(),
@@ -182,6 +230,7 @@ void Optimizer::step(const StepRates& rates) {
          .decay = role == layers::Role::kWeight ? static_cast<float>(options_.weight_decay) : 0.0F,
          .rates = rates},
         options_);
+    if (std::isfinite(target.parameter->bound)) keep_within_bound(*target.parameter);
   }
 }
 

@@ -28,11 +28,11 @@ TEST(BadInput, CommandLine) {
   expect_bad({}, {"usage: bitloom"});
   expect_bad({"trian"}, {"did you mean 'train'?"});
   expect_bad(train_words(folder / "x", {"--train.epoch=3", "--quant.weight_bits=33"}),
-             {"2 errors", "did you mean 'train.epochs'?", "quant.weight_bits: expected 2 .. 8"});
+             {"2 errors", "did you mean 'train.epochs'?", "quant.weight_bits: expected 1 .. 8"});
   expect_bad(train_words(folder / "x", {"--quant.weight_bits=0"}),
-             {"quant.weight_bits: expected 2 .. 8, found '0'"});
+             {"quant.weight_bits: expected 1 .. 8, found '0'"});
   expect_bad(train_words(folder / "x", {"--quant.activation_bits=33"}),
-             {"quant.activation_bits: expected 2 .. 8, found '33'"});
+             {"quant.activation_bits: expected 1 .. 8 or 32, found '33'"});
   expect_bad(train_words(folder / "x", {"--isa=mmx"}), {"isa", "avx2", "'mmx'"});
   expect_bad(train_words(folder / "x", {"--quant.method=ptq-static"}), {"bitloom quantize"});
   expect_bad({"eval", "--model", folder / "none.h5"}, {"none.h5"});
@@ -104,12 +104,13 @@ Archive with_version(const Archive& archive, int version) {
   return other;
 }
 
-/// Puts NaN into the first f32 tensor whose path contains `part`; @return that path.
-std::string poison(Archive& archive, const std::string& part) {
+/// Puts `value` into the first f32 tensor whose path contains `part`; @return that path.
+std::string poison(Archive& archive, const std::string& part,
+                   float value = std::numeric_limits<float>::quiet_NaN()) {
   for (const auto& [path, entry] : archive.tensors()) {
     if (path.find(part) == std::string::npos || entry.tensor.dtype() != DType::kF32) continue;
     Tensor poisoned = entry.tensor.clone();
-    poisoned.data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+    poisoned.data<float>()[0] = value;
     const std::string found = path;
     archive.put(found, std::move(poisoned), entry.axes, entry.unit);
     return found;
@@ -163,6 +164,22 @@ TEST(BadInput, CheckpointsAndModels) {
   poison(poisoned_model, "/weight");
   io::save_archive(folder / "nan_model.h5", poisoned_model);
   expect_bad({"eval", "--model", folder / "nan_model.h5"}, {"conv1"});
+
+  // Scales that no quantizer sets, behind a right checksum.
+  ASSERT_EQ(bitloom({"quantize", "--checkpoint", checkpoint, "--method", "ptq-static", "--out",
+                     folder / "ptq.h5"})
+                .exit_code,
+            0);
+  for (const float scale : {-1.0F, 0.0F, std::numeric_limits<float>::infinity()}) {
+    for (const char* part : {"conv2.weight.q.scale", "relu1.q.scale"}) {
+      SCOPED_TRACE(cat(part, " ", scale));
+      Archive bent = io::load_archive(folder / "ptq.h5");
+      EXPECT_THAT(poison(bent, part, scale), HasSubstr(part));
+      io::save_archive(folder / "bent.h5", bent);
+      expect_bad({"export", "--checkpoint", folder / "bent.h5", "--out", folder / "y.h5"},
+                 {"scale"});
+    }
+  }
   EXPECT_FALSE(std::filesystem::exists(folder / "y.h5")) << "a refused command left a file behind";
 }
 

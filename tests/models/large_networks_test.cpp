@@ -41,7 +41,7 @@ std::map<std::string, Shape> shapes_of(const Graph& graph) {
     } else if (node.op == "linear") {
       EXPECT_EQ(in(0).c(), in(1).c()) << node.name;
       shape = {1, in(1).n()};
-    } else if (node.op == "max_pool") {
+    } else if (node.op == "max_pool" || node.op == "avg_pool") {
       shape = kernels::pool_output(node.name, in(0), window);
     } else if (node.op == "global_avg_pool") {
       shape = {1, in(0).c(), 1, 1};
@@ -108,6 +108,28 @@ TEST(Lenet300, HasItsParameters) { EXPECT_EQ(trained_values(lenet300({})), 26661
 // channels, and 512*4*4*10 + 10.
 TEST(VggSmall, HasItsParameters) {
   EXPECT_EQ(trained_values(vgg_small(kCifar)), 4574592 + 3584 + 81930);
+}
+
+// 784*4096 + 2*4096*4096 + 4096*10, gamma and beta of 3*4096 + 10.
+TEST(MlpBnn, HasItsParameters) {
+  EXPECT_EQ(trained_values(mlp_bnn({})), 3211264 + 33554432 + 40960 + 2 * (3 * 4096 + 10));
+}
+
+// lenet5's products; gamma and beta of 32 + 64 + 512 channels, a bias of the last layer alone.
+TEST(Lenet5Binary, HasItsParameters) {
+  EXPECT_EQ(trained_values(lenet5_binary({})), 800 + 51200 + 1605632 + 5120 + 10 + 2 * 608);
+}
+
+TEST(VggSmallXnor, HasTheParametersOfVggSmall) {
+  EXPECT_EQ(trained_values(vgg_small_xnor(kCifar)), trained_values(vgg_small(kCifar)));
+}
+
+// He et al.'s 0.27 M of parameter-free shortcuts; ResNet-18 without its three projections and their
+// batch norms.
+TEST(BiReal, HasNoWeightsInItsShortcuts) {
+  EXPECT_EQ(trained_values(resnet20_bireal(kCifar)), 269722);
+  EXPECT_EQ(trained_values(resnet18_bireal(kImageNet)),
+            11689512 - (64 * 128 + 128 * 256 + 256 * 512) - 2 * (128 + 256 + 512));
 }
 
 // 63 pixels a side is small, 64 is not.

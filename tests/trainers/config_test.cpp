@@ -103,13 +103,13 @@ TEST(Config, TellsAllErrorsAtOnceWithTheirPlaces) {
               AllOf(HasSubstr("F:1: "), HasSubstr("'sede'"), HasSubstr("did you mean 'seed'?")));
   EXPECT_THAT(text, AllOf(HasSubstr("F:3: train.epochs: expected 0 .. 10000, found 'many'")));
   EXPECT_THAT(text, AllOf(HasSubstr("F:5: "), HasSubstr("'train.lr' again"), HasSubstr("F:4")));
-  EXPECT_THAT(text, HasSubstr("F:7: quant.weight_bits: expected 2 .. 8, found '33'"));
+  EXPECT_THAT(text, HasSubstr("F:7: quant.weight_bits: expected 1 .. 8, found '33'"));
   EXPECT_THAT(text, AllOf(HasSubstr("F:8: "), HasSubstr("'nonsense'")));
 }
 
 TEST(Config, NamesTheCommandLineAsThePlace) {
   EXPECT_THAT(complaint("", {"quant.weight_bits=0", "train.epoch=3"}),
-              AllOf(HasSubstr("command line: quant.weight_bits: expected 2 .. 8, found '0'"),
+              AllOf(HasSubstr("command line: quant.weight_bits: expected 1 .. 8, found '0'"),
                     HasSubstr("did you mean 'train.epochs'?")));
   EXPECT_THAT(complaint("", {"train.epochs"}), HasSubstr("expected key=value"));
 }
@@ -144,14 +144,14 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"train.lr=0.1x", "a number above 0"}, BadValue{"train.momentum=1", "0 .. 0.9999"},
         BadValue{"quant.method=ptq", "one of float, qat, ptq-static"},
         BadValue{"quant.quantizer=lsqq", "one of lsq, lsq+, pact, dorefa, ema"},
-        BadValue{"quant.observer=entropy", "one of minmax, ema, percentile, kl, mse"},
+        BadValue{"quant.observer=entropy", "one of minmax, ema, percentile, kl, mse, sqnr"},
         BadValue{"quant.weight_observer=kl", "one of minmax, percentile, mse, or nothing"},
         BadValue{"quant.percentile=0", "a number above 0, at most 100"},
         BadValue{"quant.adaround_steps=0", "1 .. 1000000"},
         BadValue{"quant.forward=int", "one of integer, float"},
-        BadValue{"quant.weight_bits=1", "2 .. 8"}, BadValue{"quant.activation_bits=33", "2 .. 8"},
-        BadValue{"quant.first_last_bits=1", "0 or 2 .. 8"},
-        BadValue{"quant.first_last_bits=9", "0 or 2 .. 8"},
+        BadValue{"quant.weight_bits=9", "1 .. 8"}, BadValue{"quant.activation_bits=33", "1 .. 8 or 32"},
+        BadValue{"quant.first_last_bits=1", "0, 2 .. 8 or 32"},
+        BadValue{"quant.first_last_bits=9", "0, 2 .. 8 or 32"},
         BadValue{"quant.per_channel=yes", "true or false"},
         BadValue{"compare.methods=", "distinct words that `bitloom compare --help`"},
         BadValue{"compare.methods=qat,qat", "distinct words that `bitloom compare --help`"},

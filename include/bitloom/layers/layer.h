@@ -113,8 +113,9 @@ struct LayerKind {
 /// Ops by name. src/quant adds its own to the float ones.
 using LayerRegistry = std::map<std::string, LayerKind>;
 
-/// input, parameter, conv2d, linear, batch_norm, fused, relu, relu6, hardtanh, max_pool, avg_pool,
-/// global_avg_pool, add, concat, dropout, flatten.
+/// input, parameter, conv2d, linear, batch_norm, fused, relu, relu6, hardtanh, prelu, rprelu,
+/// k_map, scale_map, shift_batch_norm, max_pool, avg_pool, global_avg_pool, add, concat, dropout,
+/// flatten.
 LayerRegistry float_layers();
 
 }  // namespace bitloom::layers

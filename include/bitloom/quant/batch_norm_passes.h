@@ -20,10 +20,12 @@ struct ChannelAffines {
   const float* variance = nullptr;
   const float* bias = nullptr;
   double epsilon = 1e-5;
+  bool shifts = false;  ///< of shift_batch_norm: both factors of the slope are powers of two
 
   /// 1 / sqrt(variance + epsilon). @pre there is a batch norm.
   double inverse_deviation(std::int64_t channel) const;
-  /// slope = gamma / sqrt(variance + epsilon) or 1, offset = beta - mean * slope + bias * slope.
+  /// slope = gamma / sqrt(variance + epsilon) or 1 (shifts: kernels/shift_batch_norm.h), offset =
+  /// beta - mean * slope + bias * slope.
   integer::ChannelAffine at(std::int64_t channel) const;
 };
 

@@ -32,6 +32,9 @@ struct Chain {
 /// All chains, in the order of their heads. No node is in two of them.
 std::vector<Chain> chains_of(const layers::Graph& graph);
 
+/// batch_norm or shift_batch_norm.
+bool is_batch_norm(const layers::Node& node);
+
 /// relu, relu6 or hardtanh.
 bool is_clip(const layers::Node& node);
 

@@ -18,11 +18,13 @@ namespace bitloom::quant {
 ///   another fake_quant node's grid as a constant (joined=1: the grid holds this node's values too,
 ///   see ema.h); output=codes to emit codes (integer forward)
 ///   instead of reals; input=codes where the input is divided by the scale already and has the zero
-///   point in it (exported_layers.h): forward rounds and clips, gradients are those of reals.
+///   point in it (exported_layers.h): forward rounds and clips, gradients are those of reals;
+///   replaces=OP: the activation function that the node stands for (passes.h); no effect here.
 /// Parameters: the quantizer's, "<node>.scale" [1] or [O] always.
 /// Forward:  y = dequantize(quantize(x)) of integer/affine.h, x as the quantizer transforms it.
 /// Backward: straight-through with clipping mask, kernels/fake_quant.h; the quantizer makes the
 ///   gradients of what it learns from the sums.
+/// Grids of one and two bits: forward and backward are their quantizers' own (levels.h).
 /// @throws NumericError in forward if a scale is not finite or fell to kSmallestScale.
 class FakeQuantLayer final : public layers::Layer {
  public:
@@ -35,6 +37,7 @@ class FakeQuantLayer final : public layers::Layer {
 
  private:
   void check_scales() const;
+  void forward_levels(const layers::ForwardCall& call);
 
   std::string name_;
   std::unique_ptr<Quantizer> quantizer_;  // nullptr where another node's grid is shared

@@ -13,23 +13,27 @@ namespace bitloom::quant {
 /// What `[quant]` says. The profile (which formats the device runs) stands beside it, unsectioned.
 struct QuantOptions {
   std::string method = "float";  ///< "float", "qat", "ptq-static", "ptq-dynamic", "ptq-weight-only"
-  std::string quantizer = "lsq";  ///< qat: "lsq", "lsq+", "pact", "dorefa", "ema"; quantizer.h
-  std::string observer = "mse";   ///< first (QAT) or only (PTQ) ranges: quant/observer.h's words
-  std::string weight_observer;    ///< "minmax", "percentile", "mse"; "": as observer
-  double percentile = 99.99;      ///< observer = percentile: per cent of |x| that do not clip
-  double observer_decay = 0.9;    ///< observer = ema: range = decay * range + (1-decay) * batch
-  bool power_of_two = false;      ///< scales 2^-n, for weights and activations
-  bool equalize = false;          ///< PTQ step before calibration: quant/equalize.h
-  bool adaround = false;          ///< PTQ step after calibration: quant/adaround.h
-  int adaround_steps = 1000;      ///< of Adam, in each layer
-  bool bias_correction = false;   ///< last PTQ step: quant/bias_correction.h
-  int weight_bits = 8;            ///< 2 .. 8
-  int activation_bits = 8;        ///< 2 .. 8
-  int first_last_bits = 8;    ///< weights and input of the first and the last layer; 0: as the rest
-  LayerBitsTable layer_bits;  ///< layers with widths of their own, end layers included
+  /// qat: "lsq", "lsq+", "pact", "dorefa", "ema" (quantizer.h), and level_methods.h's
+  std::string quantizer = "lsq";
+  std::string observer = "mse";  ///< first (QAT) or only (PTQ) ranges: quant/observer.h's words
+  std::string weight_observer;   ///< "minmax", "percentile", "mse", "sqnr"; "": as observer
+  double percentile = 99.99;     ///< observer = percentile: per cent of |x| that do not clip
+  double observer_decay = 0.9;   ///< observer = ema: range = decay * range + (1-decay) * batch
+  bool power_of_two = false;     ///< scales 2^-n, for weights and activations
+  bool equalize = false;         ///< PTQ step before calibration: quant/equalize.h
+  bool adaround = false;         ///< PTQ step after calibration: quant/adaround.h
+  int adaround_steps = 1000;     ///< of Adam, in each layer
+  bool bias_correction = false;  ///< last PTQ step: quant/bias_correction.h
+  int weight_bits = 8;           ///< 1 .. 8
+  int activation_bits = 8;       ///< 1 .. 8; 32: they stay real
+  /// weights and input of the first and the last layer; 0: as the rest, 32: they stay real
+  int first_last_bits = 8;
+  LayerBitsTable layer_bits;        ///< layers with widths of their own, end layers included
   bool narrow_weights = false;      ///< symmetric range below 8 bits too
   bool asymmetric = false;          ///< u8 with a calibrated zero point for signed activations
   bool per_channel = true;          ///< one weight scale per output channel; else per tensor
+  std::string lr_scaling = "none";  ///< of one- and two-bit weights: "none", "glorot" (levels.h)
+  bool shift_batch_norm = false;    ///< qat: batch norm by shifts: kernels/shift_batch_norm.h
   std::string forward = "integer";  ///< "integer" kernels or "float" simulation in training
   std::int64_t calibration_images = 1024;  ///< from the validation split
   double ema_decay = 0.99;   ///< quantizer = ema: range = decay * range + (1-decay) * batch
@@ -50,9 +54,15 @@ inline bool has_activation_grids(std::string_view method) {
   return method == "qat" || method == "ptq-static";
 }
 
+/// The same of all options: none with activations of 32 bits.
+inline bool has_activation_grids(const QuantOptions& options) {
+  return has_activation_grids(options.method) && options.activation_bits != 32;
+}
+
 /// True where training puts tanh between weights and their codes (quant/dorefa.h).
 inline bool squashes_weights(const QuantOptions& options) {
-  return options.method == "qat" && (options.quantizer == "dorefa" || options.quantizer == "pact");
+  return options.method == "qat" && options.weight_bits != 1 &&
+         (options.quantizer == "dorefa" || options.quantizer == "pact");
 }
 
 /// Width of activations as the exported layers compute, whatever activation_bits asks for: always

@@ -29,14 +29,22 @@ struct OptimizerRule;
 ///   adam:  g += decay * w;  a = a + (1 - beta1) * (g - a);  b = beta2 * b + (1 - beta2) * g * g;
 ///          w -= lr / (1 - beta1^(t+1)) * a / (sqrt(b) / sqrt(1 - beta2^(t+1)) + epsilon)
 ///   adamw: the same with w *= 1 - lr * decay in place of g += decay * w
+///   adamax: g += decay * w;  a = a + (1 - beta1) * (g - a);  b = max(beta2 * b, |g| + epsilon);
+///          w -= lr / (1 - beta1^(t+1)) * a / b
+///   shift-adamax: the same with powers of two for factors and no epsilon:
+///          w -= AP2(lr / (1 - beta1^(t+1))) * a * AP2(1 / b), nothing where b is 0;
+///          AP2: kernels/power_of_two.h
 /// beta1 is the momentum, t the step of the whole run.
 /// Weights (Role::kWeight) are decayed, nothing else is; quantizer scales and offsets move with
 /// lr * scale_lr_ratio, scales by at most a tenth of themselves in a step whatever the rule: an
 /// 8-bit scale is small beside its gradient, and LSQ's plain step can jump below zero where a few
 /// weights begin to clip.
+/// A parameter's lr_ratio multiplies its learning rate (sgd: its square does), and a finite bound
+/// holds its values in [-bound, bound] after the step (layers/parameter.h).
 /// Sources: Sutskever et al. 2013 in PyTorch's form (lr outside v); Kingma and Ba, arXiv:1412.6980;
-///   Loshchilov and Hutter, arXiv:1711.05101; Pascanu et al., arXiv:1211.5063 (clipping). The bound
-///   on scales is ours.
+///   AdaMax: its section 7.1 in PyTorch's form; shift-adamax: Hubara et al., arXiv:1602.02830,
+///   algorithm 4; Loshchilov and Hutter, arXiv:1711.05101; Pascanu et al., arXiv:1211.5063
+///   (clipping). The bound on scales is ours.
 /// Golden: tests/golden/optim.h5, made by tools/golden/optim.py.
 class Optimizer {
  public:
@@ -47,7 +55,7 @@ class Optimizer {
   void step(const StepRates& rates);
 
   /// What a checkpoint keeps: sgd's v under a parameter's name, adam's a and b under
-  /// "first_moment/NAME" and "second_moment/NAME".
+  /// "first_moment/NAME" and "second_moment/NAME", adamax's b under "largest/NAME".
   const std::map<std::string, Tensor>& slots() const { return slots_; }
   /// Copies saved slots. @throws FormatError if one is missing or has another shape.
   void restore(const std::map<std::string, Tensor>& slots, const std::string& source);

@@ -13,7 +13,7 @@ namespace bitloom::train {
 struct TrainOptions {
   std::int64_t epochs = 4;
   std::int64_t batch = 128;
-  std::string optimizer = "sgd";  ///< "sgd", "adam" or "adamw"
+  std::string optimizer = "sgd";  ///< "sgd", "adam", "adamw", "adamax", "shift-adamax"
   double lr = 0.05;
   std::string schedule = "cosine";    ///< "cosine", "step", "one-cycle" or "constant"
   double lr_final_ratio = 0.0;        ///< last learning rate / lr; cosine and one-cycle

@@ -7,6 +7,7 @@
 #include <limits>
 #include <string>
 
+#include "bitloom/quant/code_statistics.h"
 #include "bitloom/trainers/config.h"
 
 namespace bitloom::trainers {
@@ -88,7 +89,8 @@ struct CheckpointSummary {
   std::string graph_text;
   std::int64_t epoch = 0;
   std::int64_t step = 0;
-  double minutes = 0.0;  ///< spent training
+  double minutes = 0.0;     ///< spent training
+  quant::LevelCodes codes;  ///< of weights of one and two bits
 };
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
 

@@ -1,0 +1,70 @@
+#include "bitloom/core/error.h"
+#include "bitloom/kernels/channel_layers.h"
+#include "float_layers.h"
+
+namespace bitloom::layers {
+namespace {
+
+constexpr float kFirstSlope = 0.25F;  // He et al., arXiv:1502.01852, section 2.1
+
+// prelu, and with `shifts` rprelu.
+class Rectifier final : public Layer {
+ public:
+  Rectifier(const LayerContext& context, bool shifts) {
+    require_reals(context);
+    edge_.shape = context.inputs[0].shape;
+    const auto declare = [&](const char* word, Role role, float value) {
+      return &context.parameters.declare(context.node.name + word, Shape{edge_.shape.c()}, role,
+                                         {.constant = value});
+    };
+    slope_ = declare(".slope", Role::kNormScale, kFirstSlope);
+    if (!shifts) return;
+    threshold_ = declare(".threshold", Role::kNormShift, 0.0F);
+    offset_ = declare(".offset", Role::kNormShift, 0.0F);
+  }
+
+  const Edge& output() const override { return edge_; }
+
+  LayerMemory memory() const override {
+    return {.backward_reads_input = {true}, .backward_in_place = true};
+  }
+
+  void forward(const ForwardCall& call) override {
+    kernels::rectify(call.inputs[0], channels(), call.output);
+  }
+
+  void backward(const BackwardCall& call) override {
+    kernels::RectifierGradients gradients{.slope = slope_->gradient.data<float>()};
+    if (threshold_ != nullptr) {
+      gradients.threshold = threshold_->gradient.data<float>();
+      gradients.offset = offset_->gradient.data<float>();
+    }
+    kernels::rectify_gradient(call.inputs[0], channels(), call.output_gradient, gradients,
+                              call.input_gradients[0]);
+  }
+
+ private:
+  kernels::RectifierChannels channels() const {
+    const auto values = [](const Parameter* of) {
+      return of == nullptr ? nullptr : of->value.data<float>();
+    };
+    return {.slope = values(slope_), .threshold = values(threshold_), .offset = values(offset_)};
+  }
+
+  Parameter* slope_ = nullptr;
+  Parameter* threshold_ = nullptr;  // rprelu only
+  Parameter* offset_ = nullptr;
+  Edge edge_;
+};
+
+}  // namespace
+
+std::unique_ptr<Layer> make_prelu(const LayerContext& context) {
+  return std::make_unique<Rectifier>(context, false);
+}
+
+std::unique_ptr<Layer> make_rprelu(const LayerContext& context) {
+  return std::make_unique<Rectifier>(context, true);
+}
+
+}  // namespace bitloom::layers

@@ -1,0 +1,28 @@
+// The codes of one- and two-bit weights as a table: `inspect` of models and checkpoints.
+// Comes from: quant/code_statistics.h. Goes to: inspect_command.cpp.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bitloom/integer/model.h"
+#include "bitloom/quant/code_statistics.h"
+
+namespace bitloom::tools {
+
+/// Name of a layer or weight with its statistics, in order.
+using CodeRows = std::vector<std::pair<std::string, quant::CodeStatistics>>;
+
+/// Of the layers of a model whose weights are binary or ternary.
+CodeRows code_rows(const integer::Model& model);
+/// Of a checkpoint's weights.
+CodeRows code_rows(const quant::LevelCodes& codes);
+
+/// Columns weights, filters, unique, unique %, zeros %; a last row over all; "" without rows.
+std::string code_table(const CodeRows& rows);
+/// [{"name", "weights", "filters", "unique_filters", "zero_percent"}].
+nlohmann::json code_json(const CodeRows& rows);
+
+}  // namespace bitloom::tools
