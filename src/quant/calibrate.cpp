@@ -95,12 +95,15 @@ void calibrate_weight(const Node& node, ParameterStore& store, const ObserverOpt
   }
 }
 
+// Grids of one and two bits need no calibration: their quantizers start from the weights.
+bool has_levels(const Node& node) { return format_of(node).grid != integer::Grid::kAffine; }
+
 // Tensors that a grid must hold, by what its owner quantizes: that, and what the nodes quantize
 // that are joined to it (quant/passes.h).
 std::map<std::string, std::vector<std::string>> tensors_of_grids(const Graph& graph) {
   std::map<std::string, std::vector<std::string>> tensors;
   for (const Node& node : graph.nodes()) {
-    if (!is_fake_quant(node) || is_weight(graph, node)) continue;
+    if (!is_fake_quant(node) || is_weight(graph, node) || has_levels(node)) continue;
     if (!node.has("share")) {
       tensors[node.inputs[0]].push_back(node.inputs[0]);
     } else if (node.integer("joined", 0) != 0) {
@@ -190,7 +193,9 @@ Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatc
   Graph out;
   for (const Node& original : graph.nodes()) {
     Node node = original;
-    if (is_fake_quant(node) && !node.has("share")) {
+    if (is_fake_quant(node) && has_levels(node)) {
+      // start_quantizers() sets what there is to set.
+    } else if (is_fake_quant(node) && !node.has("share")) {
       if (is_weight(graph, node)) {
         calibrate_weight(node, store, options.weights);
       } else {
