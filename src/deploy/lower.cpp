@@ -1,5 +1,6 @@
 #include "bitloom/deploy/lower.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <set>
@@ -10,6 +11,7 @@
 #include "bitloom/kernels/fake_quant.h"
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
+#include "channelwise_lowering.h"
 #include "product_lowering.h"
 
 namespace bitloom::deploy {
@@ -37,6 +39,7 @@ class Lowering {
     model_.config_text = options_.config_text;
     model_.graph_text = graph_.to_text();
     for (const auto& [name, parameter] : store_.all()) require_finite(name, parameter.value);
+    few_levels_ = has_few_levels();
     for (Chain& chain : quant::chains_of(graph_)) {
       for (const Node* node : chain.nodes) inside_.insert(node->name);
       const std::string end = chain.end->name;
@@ -61,6 +64,17 @@ class Lowering {
       add_pool(node);
     } else if (node.op == "concat") {
       add_concat(node);
+    } else if (few_levels_ && (node.op == "batch_norm" || quant::is_fake_quant(node))) {
+      add_channel_chain(channel_chain(graph_, node));
+    } else if (node.op == "prelu" || node.op == "rprelu") {
+      add_real(node, prelu_layer(node, store_), info(node.inputs[0]).shape);
+    } else if (node.op == "k_map") {
+      add_real(node, k_map_layer(node), k_map_output(node, info(node.inputs[0]).shape));
+    } else if (node.op == "scale_map") {
+      Layer layer;
+      layer.name = node.name;
+      layer.op = LayerOp::kScaleMap;
+      add_real(node, std::move(layer), info(node.inputs[0]).shape);
     } else if (node.op == "flatten" || node.op == "dropout") {
       index_of_[node.name] = index_of_.at(node.inputs[0]);  // the same memory
     } else {
@@ -68,6 +82,43 @@ class Lowering {
                                   cat(node.op, " of ", node.inputs[0]),
                                   "put it behind a convolution that nothing else reads"});
     }
+  }
+
+  const TensorInfo& info(const std::string& node) const {
+    return model_.tensors[static_cast<std::size_t>(index_of_.at(node))];
+  }
+
+  // A layer of reals that reads what its node reads.
+  void add_real(const Node& node, Layer layer, const Shape& shape) {
+    for (const std::string& input : node.inputs) {
+      if (info(input).dtype != DType::kF32) {
+        throw ConfigError(ErrorText{node.name, "real inputs", cat("the codes of ", input),
+                                    "put no fake_quant node in front of it"});
+      }
+      layer.inputs.push_back(index_of_.at(input));
+    }
+    layer.mode = ComputeMode::kFloat;
+    layer.output = add_tensor({.name = node.name, .shape = shape}, node.name);
+    model_.layers.push_back(std::move(layer));
+  }
+
+  // Networks of signs and ternary codes put batch norms in front of products and keep real
+  // shortcuts; others would stay float in silence if such nodes were let through.
+  bool has_few_levels() const {
+    return std::ranges::any_of(graph_.nodes(), [](const Node& node) {
+      return quant::is_fake_quant(node) && quant::format_of(node).grid != integer::Grid::kAffine;
+    });
+  }
+
+  // Batch norm and quantizer of a value that is a tensor of the model already.
+  void add_channel_chain(const ChannelChain& chain) {
+    const std::string& source = chain.nodes.front()->inputs[0];
+    TensorInfo output = describe(chain.end->name, info(source).shape, chain.fake_quant);
+    Layer layer = affine_layer(chain, store_, info(source), output);
+    layer.inputs = {index_of_.at(source)};
+    layer.output = add_tensor(std::move(output), chain.end->name);
+    for (const Node* node : chain.nodes) inside_.insert(node->name);
+    model_.layers.push_back(std::move(layer));
   }
 
   bool is_weight_quantizer(const Node& node) const {
@@ -150,6 +201,10 @@ class Lowering {
       tensor.shape = kernels::pool_output(node.name, tensor.shape, layer.window);
     }
     if (quant::is_average(node)) round_in_average(node, tensor);
+    if (const auto folded = pooled_signs_.find(node.name); folded != pooled_signs_.end()) {
+      layer.lowest = falling_channels(*folded->second.batch_norm, store_);
+      index_of_[folded->second.fake_quant->name] = static_cast<int>(model_.tensors.size());
+    }
     layer.output = add_tensor(std::move(tensor), node.name);
     model_.layers.push_back(std::move(layer));
   }
@@ -208,7 +263,44 @@ class Lowering {
     if (model_.layers.back().op == LayerOp::kGlobalAvgPool) logits.shape = {1, logits.shape.c()};
   }
 
+  // A quantizer that the chain's layer cannot hold, because it computes with reals, stands alone.
   void emit(const Chain& chain) {
+    const bool reals = reads_reals(chain);
+    if (reals && chain.fake_quant != nullptr && few_levels_) {
+      emit_layer(without_quantizer(chain));
+      add_channel_chain(channel_chain(graph_, *chain.fake_quant));
+    } else {
+      emit_layer(reals ? chain : with_pooled_sign(chain));
+    }
+  }
+
+  bool reads_reals(const Chain& chain) const {
+    const auto real = [&](const std::string& name) { return info(name).dtype == DType::kF32; };
+    return real(chain.head->inputs[0]) || (chain.add != nullptr && real(chain.add->inputs[1])) ||
+           (chain.head->op == "add" && real(chain.head->inputs[1]));
+  }
+
+  static Chain without_quantizer(Chain chain) {
+    chain.nodes.pop_back();  // dropout in front of it is the identity
+    chain.fake_quant = nullptr;
+    chain.end = chain.nodes.back();
+    return chain;
+  }
+
+  // The product takes the batch norm and the sign from behind its pool.
+  Chain with_pooled_sign(Chain chain) {
+    const PooledSigns found = pooled_signs(graph_, chain);
+    if (found.pool == nullptr || !quant::is_fake_quant(*graph_.find(chain.head->inputs[1]))) {
+      return chain;
+    }
+    chain.batch_norm = found.batch_norm;
+    chain.fake_quant = found.fake_quant;
+    inside_.insert({found.batch_norm->name, found.fake_quant->name});
+    pooled_signs_.emplace(found.pool->name, found);
+    return chain;
+  }
+
+  void emit_layer(const Chain& chain) {
     if (chain.head->op == "add") {
       emit_add(chain);
       return;
@@ -220,6 +312,7 @@ class Lowering {
     TensorInfo output =
         describe(chain.end->name, products_.output_shape(chain, source), chain.fake_quant);
     products_.fill(chain, output, layer);
+    subtract_thresholds(chain, store_, layer);
     layer.output = add_tensor(std::move(output), chain.end->name);
     model_.layers.push_back(std::move(layer));
   }
@@ -251,9 +344,11 @@ class Lowering {
   const LowerOptions& options_;
   Model model_;
   ProductLowering products_;
-  std::map<std::string, int> index_of_;  // node > tensor
-  std::map<std::string, Chain> chains_;  // end node > chain
-  std::set<std::string> inside_;         // nodes that a chain holds
+  std::map<std::string, int> index_of_;              // node > tensor
+  std::map<std::string, Chain> chains_;              // end node > chain
+  std::set<std::string> inside_;                     // nodes that a chain holds
+  bool few_levels_ = false;                          // binary or ternary grids occur
+  std::map<std::string, PooledSigns> pooled_signs_;  // max_pool > what went in front of it
 };
 
 }  // namespace

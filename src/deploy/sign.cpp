@@ -13,7 +13,10 @@ bool is_non_negative(const integer::Model& model, int tensor) {
                                  [&](const auto& layer) { return layer.output == tensor; });
   if (made == model.layers.end()) return false;
   if (made->clip.low >= 0.0F) return true;
-  if (!made->weight.empty()) return false;
+  if (made->op == integer::LayerOp::kKMap) return true;
+  const bool moves_zero =
+      made->op == integer::LayerOp::kAffine || made->op == integer::LayerOp::kPrelu;
+  if (!made->weight.empty() || moves_zero) return false;
   return std::all_of(made->inputs.begin(), made->inputs.end(),
                      [&](int input) { return is_non_negative(model, input); });
 }
