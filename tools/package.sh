@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Makes the Debian package of the release preset and tries it where nothing of the build is in reach:
 # taken apart into a folder of its own, with an empty environment.
-#   BITLOOM_JOBS=N   compilers side by side (default: all cores)
+#   BITLOOM_JOBS=N     compilers side by side (default: all cores)
+#   BITLOOM_BUILD=DIR  takes another build, configured already
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-build=build/release
+build=${BITLOOM_BUILD:-build/release}
 die() {
   printf 'package: %s\n' "$@" >&2
   exit 1
 }
 
-launcher=()
-command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
-cmake --preset release "${launcher[@]}" >/dev/null
-cmake --build --preset release -j "${BITLOOM_JOBS:-$(nproc)}" --target bitloom bitloom_share
+if [[ -z ${BITLOOM_BUILD:-} ]]; then
+  launcher=()
+  command -v ccache >/dev/null && launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+  cmake --preset release "${launcher[@]}" >/dev/null
+fi
+cmake --build "$build" -j "${BITLOOM_JOBS:-$(nproc)}" --target bitloom bitloom_share
 rm -f "$build"/bitloom_*.deb
 (cd "$build" && cpack -G DEB >cpack.log) || die "cpack failed; see $build/cpack.log"
 package=$(find "$build" -maxdepth 1 -name 'bitloom_*.deb')

@@ -8,6 +8,7 @@
 #include "bitloom/datasets/dataset.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
+#include "bitloom/trainers/config.h"
 #include "cli/program.h"
 
 namespace bitloom::tools {

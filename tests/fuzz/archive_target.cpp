@@ -25,8 +25,9 @@ std::vector<std::string> seeds() {
   std::vector<std::string> all;
   io::save_archive(path, small);
   all.push_back(io::read_whole_file(path));
-  const integer::Model model = integer::hand_models("int8", integer::ComputeMode::kStatic).front();
-  io::save_archive(path, integer::to_archive(model));
+  const std::vector<integer::Model> models =
+      integer::hand_models("int8", integer::ComputeMode::kStatic);
+  io::save_archive(path, integer::to_archive(models.front()));
   all.push_back(io::read_whole_file(path));
   return all;
 }

@@ -2,7 +2,7 @@
 #include "bitloom/datasets/normalization.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/train/checkpoint.h"
-#include "bitloom/train/evaluate.h"
+#include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "fuzz/archive_edits.h"
 #include "fuzz/target.h"

@@ -72,6 +72,11 @@ constexpr Change kChanges[] = {
     {"soft_link", "f['l'] = h5py.SoftLink('/graph')",
      "l: expected a dataset or group, found a soft"},
     {"external_link", "f['l'] = h5py.ExternalLink('/etc/hostname', '/')", "soft or external link"},
+    {"hard_link", "f['l'] = f['graph']", "damaged"},
+    {"virtual",
+     "l = h5py.VirtualLayout((3,), 'f4'); l[:] = h5py.VirtualSource('/etc/hostname', 'x', (3,))\n"
+     "f.create_virtual_dataset('d', l)",
+     "virtual storage"},
     {"cycle", "f['group/self'] = f['group']", "too many or too deep"},
     {"named_type", "f['t'] = numpy.dtype('f4')", "another object"},
     {"chunked", "f.create_dataset('d', data=numpy.ones(9), chunks=(3,))", "chunked"},

@@ -28,7 +28,7 @@ std::string shown() {
                                              (dir / "bitloom.1").string(), " | col -b")},
                                   true});
   EXPECT_EQ(end.exit_code, 0) << end.output;
-  EXPECT_EQ(end.output.find("warning"), std::string::npos) << end.output;
+  EXPECT_EQ(end.output.find(": warning:"), std::string::npos) << end.output;
   return end.output;
 }
 

@@ -4,6 +4,8 @@
 #include <regex>
 #include <set>
 
+#include "backends/binary_models.h"
+#include "bitloom/integer/model_archive.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/commands.h"
@@ -40,8 +42,7 @@ std::string general(const std::string& path) {
   return std::regex_replace(std::regex_replace(path, number, "/NNNNN"), name, "/$1/NAME");
 }
 
-void add_fields(const std::filesystem::path& file, Fields& fields) {
-  const Archive archive = io::load_archive(file);
+void add_fields(const Archive& archive, Fields& fields) {
   for (const auto& [path, entry] : archive.tensors()) fields.insert(general("/" + path));
   for (const auto& [path, text] : archive.texts()) fields.insert(general("/" + path));
   for (const auto& [path, attributes] : archive.attributes()) {
@@ -49,6 +50,10 @@ void add_fields(const std::filesystem::path& file, Fields& fields) {
       fields.insert(cat(general("/" + path), "@", name));
     }
   }
+}
+
+void add_fields(const std::filesystem::path& file, Fields& fields) {
+  add_fields(io::load_archive(file), fields);
 }
 
 /// What the first column of the tables below `heading` names.
@@ -123,6 +128,9 @@ TEST_F(Formats, ModelsHoldWhatTheirTableNames) {
     const std::filesystem::path model = task_ / cat(method, ".model.h5");
     export_model({.checkpoint = checkpoint, .out = model});
     add_fields(model, found);
+  }
+  for (const integer::Model& model : integer::binary_models()) {  // signs and few levels
+    add_fields(integer::to_archive(model), found);
   }
   expect_same(documented("Exported model:"), found);
 }
