@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, build of the dev preset, clang-tidy, all tests: what must pass before a commit.
+# Format, build of the dev preset, clang-tidy, the API's pages, all tests: what must pass before a commit.
 #
 #   BITLOOM_TIDY=all      every .cpp of the product (default; unchanged files are remembered)
 #   BITLOOM_TIDY=changed  those that differ from the last commit
@@ -69,6 +69,12 @@ say "build of the dev preset"
 cmake --preset dev "${launcher[@]}" >/dev/null
 cmake --build --preset dev -j "$jobs"
 check_tidy
+if command -v doxygen >/dev/null; then
+  say "pages of the API"
+  tools/docs.sh
+else
+  say "pages of the API: left out, the Debian package doxygen is missing"
+fi
 say "tests"
 ctest --preset dev -j "$jobs"
 say "all checks passed"
