@@ -191,6 +191,7 @@ class RandomLayer {
     layer.bias = is_affine() ? per_output("bias", 0.0F, 60.0F) : per_output("bias", -0.5F, 0.5F);
     if (is_float()) return layer;
     layer.weight_bits = is_affine() ? integer::DeviceProfile::bits_of(weight_range_) : format_.bits;
+    layer.weight_grid = format_.grid;
     layer.weight_range = weight_range_;
     const float middle = middle_multiplier();
     layer.multiplier = per_output("multiplier", 0.5F * middle, 1.5F * middle);

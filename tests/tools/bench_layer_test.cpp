@@ -138,5 +138,23 @@ TEST(LayerBench, RowsOfEveryKernel) {
   }
 }
 
+// Channels that fill no whole word, padding: popcount skips what int8 multiplies by zero.
+TEST(LayerBench, FewLevelsAreExactOnEveryBackend) {
+  set_threads(1);
+  const std::vector<LayerProblem> problems =
+      parse_layer_problems("conv2d:n2,c65,h6,o9,k3,p1 linear:n3,c40,o7");
+  for (const char* backend : {"onednn", "xnor"}) {
+    const std::vector<nlohmann::json> rows = measure_layers(
+        problems, {LayerKernel::kBinary, LayerKernel::kTernary}, {.backend = backend, .runs = 2});
+    ASSERT_EQ(rows.size(), 4U);
+    for (const nlohmann::json& row : rows) {
+      EXPECT_EQ(row["parity_identical"], 1.0) << row.dump();
+      EXPECT_EQ(row["largest_difference"], 0.0) << row.dump();
+      EXPECT_EQ(row["weight_bits"], row["kernel"] == "binary" ? 1 : 2);
+      EXPECT_EQ(row["backend"], backend);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace bitloom::tools
