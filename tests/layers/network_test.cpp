@@ -244,8 +244,8 @@ TEST_P(BadNetworks, NameTheNode) {
 const BadNetwork kBadNetworks[] = {
     {"unknown_op", "x = input(shape=1x2x2)\ny = softmax(x)",
      "y: expected one of the operations add, avg_pool, batch_norm, concat, conv2d, dropout, "
-     "flatten, fused, global_avg_pool, hardtanh, input, linear, max_pool, parameter, relu, relu6, "
-     "found 'softmax'"},
+     "flatten, fused, global_avg_pool, hardtanh, input, k_map, linear, max_pool, parameter, prelu, "
+     "relu, relu6, rprelu, scale_map, shift_batch_norm, found 'softmax'"},
     {"unknown_attribute", "x = input(shape=1x2x2)\ny = relu(x, slope=1)",
      "y: expected attributes of relu (none), found 'slope'"},
     {"misspelt_attribute", "x = input(shape=1x2x2)\ny = max_pool(x, kernal=2)",

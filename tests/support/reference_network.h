@@ -211,7 +211,7 @@ class ReferenceNetwork {
     }
   }
 
-  const layers::Graph& graph_;
+  layers::Graph graph_;
   Arrays<T> values_;
   Arrays<T> gradients_;
   std::uint64_t seed_;
