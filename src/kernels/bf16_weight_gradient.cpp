@@ -1,13 +1,10 @@
 #include "bitloom/kernels/bf16_weight_gradient.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
-#include <vector>
 
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
-#include "bitloom/kernels/bf16_convert.h"
 #include "f32_primitive.h"
 
 #if defined(__x86_64__)
@@ -402,67 +399,5 @@ void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcep
     call.bias_gradient[o] = static_cast<float>(sum);
   }
 }
-
-namespace reference {
-namespace {
-
-double source_value(const Bf16WeightGradient::Call& call, std::int64_t at) {
-  switch (call.source_dtype) {
-    case DType::kU8:
-      return static_cast<const std::uint8_t*>(call.source)[at] - call.zero_point;
-    case DType::kS8:
-      return static_cast<const std::int8_t*>(call.source)[at] - call.zero_point;
-    default:
-      return static_cast<double>(
-          to_float(round_to_bf16(static_cast<const float*>(call.source)[at])));
-  }
-}
-
-// Sum over one image of products with tap (u, v) of input i.
-double image_sum(const Plan& plan, const Call& call, std::int64_t image, std::int64_t o,
-                 std::int64_t i, std::int64_t u, std::int64_t v) {
-  double sum = 0.0;
-  for (std::int64_t y = 0; y < plan.out_height; ++y) {
-    const std::int64_t row = y * plan.stride + u - plan.pad;
-    if (row < 0 || row >= plan.height) continue;
-    for (std::int64_t x = 0; x < plan.out_width; ++x) {
-      const std::int64_t column = x * plan.stride + v - plan.pad;
-      if (column < 0 || column >= plan.width) continue;
-      const std::int64_t from = (image * plan.out_height + y) * plan.out_width + x;
-      const std::int64_t to = (image * plan.height + row) * plan.width + column;
-      const float dy = to_float(round_to_bf16(call.gradient[from * plan.outputs + o]));
-      sum += static_cast<double>(dy) * source_value(call, to * plan.inputs + i);
-    }
-  }
-  return sum;
-}
-
-}  // namespace
-
-void bf16_weight_gradient(const F32Conv2dProblem& problem, const Bf16WeightGradient::Call& call) {
-  const Plan plan = make_plan(problem);
-  float* to = call.weight_gradient;
-  for (std::int64_t o = 0; o < plan.outputs; ++o) {
-    for (std::int64_t u = 0; u < plan.kernel_h; ++u) {
-      for (std::int64_t v = 0; v < plan.kernel_w; ++v) {
-        for (std::int64_t i = 0; i < plan.inputs; ++i) {
-          double sum = 0.0;
-          for (std::int64_t n = 0; n < plan.images; ++n) {
-            sum += image_sum(plan, call, n, o, i, u, v);
-          }
-          *to++ = static_cast<float>(sum) * call.scale;
-        }
-      }
-    }
-    if (call.bias_gradient == nullptr) continue;
-    double sum = 0.0;
-    for (std::int64_t n = 0; n < plan.images * plan.out_height * plan.out_width; ++n) {
-      sum += static_cast<double>(call.gradient[n * plan.outputs + o]);
-    }
-    call.bias_gradient[o] = static_cast<float>(sum);
-  }
-}
-
-}  // namespace reference
 
 }  // namespace bitloom::kernels

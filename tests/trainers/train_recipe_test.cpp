@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/train/checkpoint.h"
 #include "bitloom/trainers/commands.h"
@@ -84,6 +85,23 @@ TEST(TrainCommand, StartsFromTheAveragedWeightsOfAnotherRunAndTellsItsWaits) {
   const train::Checkpoint quantized = train::load_checkpoint(dir / "ptq.h5");
   EXPECT_TRUE(quantized.averages.empty());
   expect_same_values(quantized, averaged);
+}
+
+TEST(TrainCommand, ResumesInAnotherPrecisionIfAsked) {
+  if (!has_bf16(effective_isa())) GTEST_SKIP() << "no bf16 products";
+  const TempDir dir;
+  const auto stop_at_once = [](const StepReport&) { request_stop(); };
+  const TrainResult stopped = train({.config = small_config({"train.precision=bf16"}),
+                                     .out = dir / "run",
+                                     .watcher = stop_at_once});
+  ASSERT_TRUE(stopped.interrupted);
+  EXPECT_EQ(train::load_checkpoint(stopped.checkpoint).environment.precision, "bf16");
+  const auto resume = [&](const std::string& precision, const StepWatcher& watcher) {
+    train({.out = dir / "run", .resume = true, .precision = precision, .watcher = watcher});
+    return train::load_checkpoint(stopped.checkpoint).environment.precision;
+  };
+  EXPECT_EQ(resume("", stop_at_once), "bf16") << "the run's own";
+  EXPECT_EQ(resume("f32", {}), "f32");
 }
 
 }  // namespace
