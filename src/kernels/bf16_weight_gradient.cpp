@@ -321,7 +321,8 @@ Plan make_plan(const F32Conv2dProblem& problem) {
             .kernel_h = w.h(),
             .kernel_w = w.w(),
             .stride = problem.window.stride,
-            .pad = problem.window.pad};
+            .pad = problem.window.pad,
+            .pieces = std::clamp<std::int64_t>(x.n(), 1, threads())};
   plan.phases = std::min(plan.stride, plan.kernel_w);
   plan.out_pairs = (plan.out_width + 1) / 2;
   const std::int64_t farthest = (plan.kernel_w - 1) / plan.stride;
@@ -351,13 +352,13 @@ std::size_t Bf16WeightGradient::thread_bytes() const {
 
 // The first thread's sums go to the result itself.
 std::size_t Bf16WeightGradient::scratch_bytes() const {
-  const auto pieces = static_cast<std::size_t>(threads());
+  const auto pieces = static_cast<std::size_t>(plan_.pieces);
   return pieces * thread_bytes() +
          (pieces - 1) * aligned(static_cast<std::size_t>(weight_count(plan_)) * sizeof(float));
 }
 
 void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcept {
-  const std::int64_t pieces = std::clamp<std::int64_t>(plan_.images, 1, threads());
+  const std::int64_t pieces = plan_.pieces;
   const std::int64_t count = weight_count(plan_);
   const std::size_t sum_bytes = aligned(static_cast<std::size_t>(count) * sizeof(float));
   const auto workspace = [&](std::int64_t piece) {
@@ -368,15 +369,18 @@ void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcep
         gradient + aligned(static_cast<std::size_t>(plan_.group * gradient_bytes(plan_)));
     return Workspace{source, gradient, reinterpret_cast<float*>(sums)};
   };
-  std::byte* const parts = scratch + static_cast<std::size_t>(threads()) * thread_bytes();
+  std::byte* const parts = scratch + static_cast<std::size_t>(pieces) * thread_bytes();
   const auto part = [&](std::int64_t piece) {
     if (piece == 0) return call.weight_gradient;
     return reinterpret_cast<float*>(parts + static_cast<std::size_t>(piece - 1) * sum_bytes);
   };
-  parallel_for(plan_.images, 1, [&](std::int64_t begin, std::int64_t end, int piece) {
-    const Workspace space = workspace(piece);
-    std::fill_n(space.sums, plan_.outputs, 0.0F);
-    add_images(plan_, call, begin, end, space, part(piece));
+  parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t piece = begin; piece < end; ++piece) {
+      const Workspace space = workspace(piece);
+      std::fill_n(space.sums, plan_.outputs, 0.0F);
+      add_images(plan_, call, plan_.images * piece / pieces, plan_.images * (piece + 1) / pieces,
+                 space, part(piece));
+    }
   });
   const std::int64_t row = count / plan_.outputs;
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / row);

@@ -59,6 +59,7 @@ class Bf16WeightGradient {
     std::int64_t row_pairs;  // of one phase of one source row, with what taps read beyond
     std::int64_t out_pairs;  // of one gradient row
     std::int64_t group;      // images converted at a time
+    std::int64_t pieces;     // of the images, one a thread; threads() when this was made
   };
 
  private:
