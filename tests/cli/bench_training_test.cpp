@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "bitloom/core/cpu.h"
 #include "cli/program.h"
 
 namespace bitloom::tools {
@@ -54,6 +55,23 @@ TEST(Cli, TrainingBenchWritesOneRow) {
   EXPECT_EQ(row["allocations_per_step"], 0.0);
 }
 
+TEST(Cli, TrainingBenchRunsInBf16) {
+  const Folder folder;
+  const ChildEnd timed = bitloom({"bench", "--training", "--network", "resnet8", "--method", "qat",
+                                  "--precision", "bf16", "--batch", "4", "--image-size", "16",
+                                  "--steps", "2", "--threads=1", "--json", folder / "row.json"});
+  if (!has_bf16(effective_isa())) {
+    EXPECT_EQ(timed.exit_code, 2);
+    EXPECT_THAT(timed.output, HasSubstr("train.precision"));
+    return;
+  }
+  ASSERT_EQ(timed.exit_code, 0) << timed.output;
+  const auto rows = rows_of(folder / "row.json");
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0]["precision"], "bf16");
+  EXPECT_EQ(rows[0]["allocations_per_step"], 0.0);
+}
+
 TEST(Cli, TrainingBenchNamesWhatIsWrong) {
   const auto expect_bad = [](Words words, const std::string& part) {
     words.insert(words.begin(), {"bench", "--training"});
@@ -68,6 +86,10 @@ TEST(Cli, TrainingBenchNamesWhatIsWrong) {
   expect_bad({"--method", "qat", "--activation-bits", "1"}, "2 .. 8");
   expect_bad({"--steps", "0"}, "--steps");
   expect_bad({"--batch", "many"}, "train.batch");
+  expect_bad({"--precision", "f16"}, "train.precision");
+  if (detected_isa() > Isa::kAvx2) {
+    expect_bad({"--precision", "bf16", "--isa", "avx2"}, "AVX512-BF16 or AMX");
+  }
 }
 
 ChildEnd compare_with_peers(const Words& words) {
