@@ -88,7 +88,7 @@ TEST(Cli, TrainingBenchNamesWhatIsWrong) {
   expect_bad({"--batch", "many"}, "train.batch");
   expect_bad({"--precision", "f16"}, "train.precision");
   if (detected_isa() > Isa::kAvx2) {
-    expect_bad({"--precision", "bf16", "--isa", "avx2"}, "AVX512-BF16 or AMX");
+    expect_bad({"--precision", "bf16", "--isa=avx2"}, "AVX512-BF16 or AMX");
   }
 }
 
