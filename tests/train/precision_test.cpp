@@ -108,6 +108,7 @@ double distance(ConstTensorView a, ConstTensorView b) {
 struct PrecisionCase {
   const char* method;
   const char* forward;
+  double share;  ///< of a gradient's norm that bf16 may move it by
 };
 void PrintTo(const PrecisionCase& what, std::ostream* out) {
   *out << what.method << "_" << what.forward;
@@ -120,8 +121,10 @@ class PrecisionTest : public testing::TestWithParam<PrecisionCase> {
   }
 };
 
-// bf16 keeps 8 bits, so a number is off by at most 2^-8 (0.4 %); errors of a gradient's terms are
-// independent, and through three layers it moves by less than 2 % of its norm.
+// bf16 keeps 8 bits, so a number is off by at most 2^-8. Where the forward pass runs on integers,
+// it is the same in both, and a gradient moves by less than 2 % of its norm. Where it runs in bf16,
+// outputs move by 0.3 % of their deviation, so some of a thousand change their side of ReLU, or
+// their code: as whole terms of a gradient, they move it by the root of their share.
 TEST_P(PrecisionTest, TwoStepsStayCloseToF32) {
   const Batch batch;
   Training single(GetParam().method, GetParam().forward, "f32", batch);
@@ -134,7 +137,8 @@ TEST_P(PrecisionTest, TwoStepsStayCloseToF32) {
     if (parameter.role != layers::Role::kWeight) continue;
     const Tensor& other = half.checkpoint.parameters.at(name).gradient;
     EXPECT_GT(norm(parameter.gradient), 0.0) << name;
-    EXPECT_LT(distance(parameter.gradient, other), 0.02 * norm(parameter.gradient)) << name;
+    EXPECT_LT(distance(parameter.gradient, other), GetParam().share * norm(parameter.gradient))
+        << name;
     differs |= std::memcmp(parameter.gradient.raw(), other.raw(), other.bytes()) != 0;
     ++compared;
   }
@@ -157,9 +161,9 @@ TEST_P(PrecisionTest, RepeatsBitForBit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, PrecisionTest,
-                         testing::Values(PrecisionCase{"float", "float"},
-                                         PrecisionCase{"qat", "integer"},
-                                         PrecisionCase{"qat", "float"}),
+                         testing::Values(PrecisionCase{"float", "float", 0.1},
+                                         PrecisionCase{"qat", "integer", 0.02},
+                                         PrecisionCase{"qat", "float", 0.1}),
                          testing::PrintToStringParamName());
 
 TEST(Checkpoint, KeepsThePrecisionOfItsRun) {
