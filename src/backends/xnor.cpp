@@ -1,6 +1,4 @@
 // Binary and ternary layers on popcount kernels: products, the signs of reals, max pooling of bits.
-#include <cmath>
-
 #include "backend.h"
 #include "bitloom/core/error.h"
 
@@ -54,6 +52,20 @@ class BitRunner : public LayerRunner {
   bool reads_ = false;
   bool writes_ = false;
 };
+
+// Two scales: the weights +1 and -1 as outputs of their own.
+Shape weight_shape(const integer::Layer& layer) {
+  const Shape& shape = layer.weight.shape();
+  return integer::has_two_scales(layer) ? shape.with_batch(2 * shape.n()) : shape;
+}
+
+kernels::PopcountProblem problem_of(const LayerContext& context) {
+  return {.source = context.input(0).shape.with_batch(context.batch),
+          .source_grid = context.input(0).format.grid,
+          .weight = weight_shape(context.layer),
+          .weight_grid = context.layer.weight_grid,
+          .window = context.layer.window};
+}
 
 enum class Finish : std::uint8_t { kReals, kSigns, kRequantize };
 
@@ -122,19 +134,6 @@ class PopcountRunner final : public BitRunner {
   bool can_write_bits() const override { return finish_ == Finish::kSigns; }
 
  private:
-  static Shape weight_shape(const integer::Layer& layer) {
-    const Shape& shape = layer.weight.shape();
-    return integer::has_two_scales(layer) ? shape.with_batch(2 * shape.n()) : shape;
-  }
-
-  static kernels::PopcountProblem problem_of(const LayerContext& context) {
-    return {.source = context.input(0).shape.with_batch(context.batch),
-            .source_grid = context.input(0).format.grid,
-            .weight = weight_shape(context.layer),
-            .weight_grid = context.layer.weight_grid,
-            .window = context.layer.window};
-  }
-
   static Finish finish_of(const LayerContext& context, const kernels::PopcountProduct& product) {
     const bool residual = context.layer.inputs.size() == 2;
     if (integer::has_two_scales(context.layer)) return Finish::kRequantize;
@@ -240,39 +239,9 @@ PlanResult plan_product(const LayerContext& context) {
   }
 }
 
-// Picoseconds that one 512-bit word (16 outputs of 32 inputs) takes, by target: ratios measured by
-// tests/bench/xnor_bench.cpp. The unit cancels.
-struct WordCost {
-  double popcount;  // binary weights and activations
-  double int8;      // the same products on oneDNN's int8 kernels
-};
-
-WordCost word_cost(Isa isa) {
-  switch (isa) {
-    case Isa::kAvx512Amx:
-      return {.popcount = 1.0, .int8 = 0.5};
-    case Isa::kAvx512Vnni:
-      return {.popcount = 1.0, .int8 = 3.0};
-    case Isa::kAvx512:
-      return {.popcount = 1.0, .int8 = 3.0};
-    default:
-      return {.popcount = 1.0, .int8 = 2.5};
-  }
-}
-
 // Why oneDNN's int8 kernels are faster; "" where they are not, or cannot run the layer at all.
 std::string faster_int8(const LayerContext& context) {
-  const integer::Layer& layer = context.layer;
-  const Shape& weight = layer.weight.shape();
-  const double inputs = static_cast<double>(weight.c());
-  const double outputs = static_cast<double>(weight.n() / layer.window.groups);
-  const bool ternary = context.input(0).format.grid == Grid::kTernary;
-  const WordCost cost = word_cost(context.isa);
-  // Popcount fills up words of 32 inputs and panels of 16 outputs; int8 goes by 4 and 16.
-  const double panels = std::ceil(outputs / 16.0);
-  const double popcount = cost.popcount * panels * std::ceil(inputs / 32.0) * (ternary ? 2.0 : 1.0);
-  const double int8 = cost.int8 * panels * std::ceil(inputs / 4.0) / 8.0;
-  if (popcount <= int8) return "";
+  if (kernels::popcount_beats_int8(problem_of(context))) return "";
   if (!std::holds_alternative<std::unique_ptr<LayerRunner>>(plan_onednn(context))) return "";
   return cat("int8 kernels run these codes faster on ", to_word(context.isa));
 }

@@ -1,9 +1,10 @@
 #include "bitloom/kernels/popcount_product.h"
 
 #include <algorithm>
-#include <cstring>
+#include <bit>
 #include <limits>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/integer/requantize.h"
@@ -156,42 +157,45 @@ class PopcountProduct::Impl {
   }
 
   void pack(ConstTensorView weight, const std::vector<bool>& negate) {
-    const std::int64_t words = g_.window.groups * group_weight_words();
-    weight_ = Tensor(DType::kS32, Shape{words});
-    base_.assign(static_cast<std::size_t>(g_.window.groups * class_outputs()), 0);
-    std::vector<std::int32_t> tap_sums(static_cast<std::size_t>(g_.taps()));
-    for (std::int64_t o = 0; o < g_.o; ++o) {
-      const bool negated = !negate.empty() && negate[static_cast<std::size_t>(o)];
-      const std::int32_t nonzeros = pack_output(
-          weight.data<std::int8_t>() + o * g_.taps() * g_.group_inputs(), o, negated, tap_sums);
-      set_base(o, nonzeros, tap_sums);
+    if (weight_.empty()) {  // words behind the last output and the last channel stay 0
+      weight_ = Tensor(DType::kS32, Shape{g_.window.groups * group_weight_words()});
+      base_.assign(static_cast<std::size_t>(g_.window.groups * class_outputs()), 0);
     }
+    const std::int64_t row = g_.taps() * g_.group_inputs();
+    parallel_for(g_.o, std::max<std::int64_t>(1, 65536 / row),
+                 [&](std::int64_t first, std::int64_t last, int) {
+                   std::vector<std::uint32_t> planes_of(static_cast<std::size_t>(2 * g_.depth()));
+                   std::vector<std::int32_t> sums(static_cast<std::size_t>(g_.taps()));
+                   for (std::int64_t o = first; o < last; ++o) {
+                     const bool negated = !negate.empty() && negate[static_cast<std::size_t>(o)];
+                     pack_output(weight.data<std::int8_t>() + o * row, o, negated, planes_of.data(),
+                                 sums);
+                   }
+                 });
   }
 
-  // One output's planes; the sums of its weights tap by tap. Returns how many are not 0.
-  std::int32_t pack_output(const std::int8_t* codes, std::int64_t o, bool negated,
-                           std::vector<std::int32_t>& tap_sums) {
+  // One output's planes and base. `room` for both planes as they lie.
+  void pack_output(const std::int8_t* codes, std::int64_t o, bool negated, std::uint32_t* room,
+                   std::vector<std::int32_t>& tap_sums) {
     const std::int64_t group = o / g_.group_outputs();
     const std::int64_t inside = o % g_.group_outputs();
     auto* to = reinterpret_cast<std::uint32_t*>(weight_.data<std::int32_t>()) +
                group * group_weight_words() + inside / kPanel * kPanel * g_.depth() * planes() +
                inside % kPanel;
-    std::int32_t nonzeros = 0;
-    for (std::int64_t tap = 0; tap < g_.taps(); ++tap) {
-      std::int32_t& sum = tap_sums[static_cast<std::size_t>(tap)];
-      sum = 0;
-      for (std::int64_t c = 0; c < g_.group_inputs(); ++c) {
-        const std::int32_t code = (negated ? -1 : 1) * codes[tap * g_.group_inputs() + c];
-        if (code == 0) continue;
-        const std::int64_t k = tap * g_.words() + c / kSignsPerWord;
-        const std::uint32_t bit = 1U << (c % kSignsPerWord);
-        if (code < 0) to[k * planes() * kPanel] |= bit;
-        if (planes() == 2) to[(k * planes() + 1) * kPanel] |= bit;
-        sum += code;
-        ++nonzeros;
-      }
+    std::uint32_t* signs = room;
+    std::uint32_t* nonzeros = room + g_.depth();
+    pack_codes_row(codes, {g_.taps(), g_.group_inputs()}, signs, nonzeros);
+    std::int32_t magnitude = 0;
+    std::fill(tap_sums.begin(), tap_sums.end(), 0);
+    for (std::int64_t k = 0; k < g_.depth(); ++k) {
+      const std::uint32_t sign = negated ? nonzeros[k] & ~signs[k] : signs[k];
+      to[k * planes() * kPanel] = sign;
+      if (planes() == 2) to[(k * planes() + 1) * kPanel] = nonzeros[k];
+      const std::int32_t count = std::popcount(nonzeros[k]);
+      tap_sums[static_cast<std::size_t>(k / g_.words())] += count - 2 * std::popcount(sign);
+      magnitude += count;
     }
-    return nonzeros;
+    set_base(o, magnitude, tap_sums);
   }
 
   void set_base(std::int64_t o, std::int32_t nonzeros, const std::vector<std::int32_t>& tap_sums) {
@@ -332,6 +336,21 @@ Shape PopcountProduct::destination() const {
 std::size_t PopcountProduct::scratch_bytes() const { return impl_->scratch_bytes(); }
 std::size_t PopcountProduct::memory_bytes() const { return impl_->memory_bytes(); }
 std::string PopcountProduct::implementation() const { return "popcount:" + popcount_target(); }
+
+bool popcount_beats_int8(const PopcountProblem& problem) {
+  const Isa isa = effective_isa();
+  if (isa == Isa::kAvx512Amx) return false;
+  if (!has_exact_u8s8(isa)) return true;  // signed codes lose a weight bit there
+  const PopcountGeometry g(problem);
+  const bool ternary = problem.source_grid == integer::Grid::kTernary;
+  // Cycles of a panel of 16 outputs: a word of 32 inputs, and 4 inputs of int8.
+  const std::string target = popcount_target();
+  const double step = target == "avx512_vpopcntdq" ? 1.5 : target == "avx512bw" ? 2.0 : 5.5;
+  const double word = ternary ? 2.0 * step : step;
+  const double quad = 1.1;
+  const double int8_inputs = static_cast<double>((g.group_inputs() + 3) / 4);
+  return word * static_cast<double>(g.words()) < quad * int8_inputs;
+}
 
 namespace reference {
 

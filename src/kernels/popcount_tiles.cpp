@@ -61,17 +61,24 @@ HWY_INLINE V widened(VBytes bytes) {
 // words, before 8 bits a word overflow them.
 #if HWY_TARGET == HWY_AVX3_DL
 using Counts = V;
-constexpr std::int64_t kChunk = std::int64_t{1} << 40;
 HWY_INLINE Counts no_counts() { return hn::Zero(Words()); }
 HWY_INLINE Counts counted(V bits) { return hn::PopulationCount(bits); }
-HWY_INLINE V total(V before, Counts counts) { return hn::Add(before, counts); }
 #else
 using Counts = VBytes;
 constexpr std::int64_t kChunk = 31;
 HWY_INLINE Counts no_counts() { return hn::Zero(Bytes()); }
 HWY_INLINE Counts counted(V bits) { return hn::PopulationCount(hn::BitCast(Bytes(), bits)); }
-HWY_INLINE V total(V before, Counts counts) { return hn::Add(before, widened(counts)); }
 #endif
+
+// sum + counts, kept where it is: GCC 12 would compute all bits of a step first and then run out of
+// registers for them.
+HWY_INLINE Counts added(Counts sum, Counts counts) {
+  Counts more = hn::Add(sum, counts);
+#if HWY_ARCH_X86 && HWY_TARGET != HWY_EMU128
+  asm volatile("" : "+v"(more.raw));
+#endif
+  return more;
+}
 
 // Sums of P pixels x O panels. `both` counts n & m, of ternary sources alone.
 template <int P, int O>
@@ -80,73 +87,83 @@ struct TileSums {
   V both[P][O * kVectors];
 };
 
+// Words [begin, end) of the window.
 template <BitProduct kProduct, int P, int O>
-HWY_INLINE void add_words(const PopcountTiles& tiles, const std::uint32_t* const* x,
-                          const std::uint32_t* weight, TileSums<P, O>& sums) {
+HWY_INLINE void count_words(const PopcountTiles& tiles, const std::uint32_t* const* x,
+                            const std::uint32_t* weight, std::int64_t begin, std::int64_t end,
+                            Counts (&negative)[P][O * kVectors], Counts (&both)[P][O * kVectors]) {
   constexpr int kPlanes = kProduct == BitProduct::kBinary ? 1 : 2;
   constexpr int kCount = O * kVectors;
   constexpr bool kTernary = kProduct == BitProduct::kTernary;
   const Words d;
   const std::int64_t panel_words = tiles.depth * kPlanes * kPanel;
+  const std::int32_t* offsets = tiles.offsets;
+  const std::int64_t plane = tiles.source_plane;
 #pragma GCC unroll 16
   for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
     for (int q = 0; q < kCount; ++q) {
-      sums.negative[p][q] = hn::Zero(d);
-      sums.both[p][q] = hn::Zero(d);
+      negative[p][q] = no_counts();
+      if (kTernary) both[p][q] = no_counts();
     }
   }
-  for (std::int64_t begin = 0; begin < tiles.depth; begin += kChunk) {
-    const std::int64_t end = std::min(tiles.depth, begin + kChunk);
-    Counts negative[P][kCount];
-    Counts both[P][kCount];
+  for (std::int64_t k = begin; k < end; ++k) {
+    const std::int64_t offset = offsets[k];
+    const std::uint32_t* w = weight + k * kPlanes * kPanel;
+    V sign[kCount];
+    V mask[kCount];
+#pragma GCC unroll 16
+    for (int q = 0; q < kCount; ++q) {
+      const std::uint32_t* from = w + q / kVectors * panel_words + q % kVectors * kLanes;
+      sign[q] = hn::LoadU(d, from);
+      if (kPlanes == 2) mask[q] = hn::LoadU(d, from + kPanel);
+    }
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
+      const V bits = hn::Set(d, x[p][offset]);
+      V present = bits;
+      if (kTernary) present = hn::Set(d, x[p][plane + offset]);
 #pragma GCC unroll 16
       for (int q = 0; q < kCount; ++q) {
-        negative[p][q] = no_counts();
-        both[p][q] = no_counts();
-      }
-    }
-    for (std::int64_t k = begin; k < end; ++k) {
-      const std::int64_t offset = tiles.offsets[k];
-      const std::uint32_t* w = weight + k * kPlanes * kPanel;
-      V sign[kCount];
-      V mask[kCount];
-#pragma GCC unroll 16
-      for (int q = 0; q < kCount; ++q) {
-        const std::uint32_t* from = w + q / kVectors * panel_words + q % kVectors * kLanes;
-        sign[q] = hn::LoadU(d, from);
-        if (kPlanes == 2) mask[q] = hn::LoadU(d, from + kPanel);
-      }
-#pragma GCC unroll 16
-      for (int p = 0; p < P; ++p) {
-        const V bits = hn::Set(d, x[p][offset]);
-        V present = bits;
-        if (kTernary) present = hn::Set(d, x[p][tiles.source_plane + offset]);
-#pragma GCC unroll 16
-        for (int q = 0; q < kCount; ++q) {
-          if (kProduct == BitProduct::kBinary) {
-            negative[p][q] = hn::Add(negative[p][q], counted(hn::Xor(bits, sign[q])));
-          } else if (kProduct == BitProduct::kMasked) {
-            negative[p][q] = hn::Add(negative[p][q], counted(xor_and(bits, sign[q], mask[q])));
-          } else {
-            const V meets = hn::And(present, mask[q]);
-            both[p][q] = hn::Add(both[p][q], counted(meets));
-            negative[p][q] = hn::Add(negative[p][q], counted(xor_and(bits, sign[q], meets)));
-          }
+        if (kProduct == BitProduct::kBinary) {
+          negative[p][q] = added(negative[p][q], counted(hn::Xor(bits, sign[q])));
+        } else if (kProduct == BitProduct::kMasked) {
+          negative[p][q] = added(negative[p][q], counted(xor_and(bits, sign[q], mask[q])));
+        } else {
+          const V meets = hn::And(present, mask[q]);
+          both[p][q] = added(both[p][q], counted(meets));
+          negative[p][q] = added(negative[p][q], counted(xor_and(bits, sign[q], meets)));
         }
       }
     }
+  }
+}
+
+template <BitProduct kProduct, int P, int O>
+HWY_INLINE void add_words(const PopcountTiles& tiles, const std::uint32_t* const* x,
+                          const std::uint32_t* weight, TileSums<P, O>& sums) {
+#if HWY_TARGET == HWY_AVX3_DL
+  count_words<kProduct, P, O>(tiles, x, weight, 0, tiles.depth, sums.negative, sums.both);
+#else
+  constexpr int kCount = O * kVectors;
+  Counts negative[P][kCount];
+  Counts both[P][kCount];
+  for (std::int64_t begin = 0; begin < tiles.depth; begin += kChunk) {
+    const std::int64_t end = std::min(tiles.depth, begin + kChunk);
+    count_words<kProduct, P, O>(tiles, x, weight, begin, end, negative, both);
 #pragma GCC unroll 16
     for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
       for (int q = 0; q < kCount; ++q) {
-        sums.negative[p][q] = total(sums.negative[p][q], negative[p][q]);
-        if (kTernary) sums.both[p][q] = total(sums.both[p][q], both[p][q]);
+        const V fewer = widened(negative[p][q]);
+        sums.negative[p][q] = begin == 0 ? fewer : hn::Add(sums.negative[p][q], fewer);
+        if (kProduct != BitProduct::kTernary) continue;
+        const V meets = widened(both[p][q]);
+        sums.both[p][q] = begin == 0 ? meets : hn::Add(sums.both[p][q], meets);
       }
     }
   }
+#endif
 }
 
 #if HWY_TARGET == HWY_AVX3
@@ -418,8 +435,8 @@ constexpr TileShape tile_shape() {
   if (kProduct == BitProduct::kTernary) return {.four = 0, .two = 2, .one = 4};
   return {.four = 0, .two = 2, .one = 4};
 #else
-  if (kProduct == BitProduct::kTernary) return {.four = 0, .two = 0, .one = 8 / kVectors / 2 + 1};
-  return {.four = 0, .two = 0, .one = 8 / kVectors + 1};
+  constexpr int kSums = kProduct == BitProduct::kTernary ? 4 : 6;  // of 16 registers
+  return {.four = 0, .two = 0, .one = kSums / kVectors > 0 ? kSums / kVectors : 1};
 #endif
 }
 

@@ -45,6 +45,33 @@ fc2.weight = parameter(shape=5x29)
 fc2 = linear(act3, fc2.weight, bias=1)
 )";
 
+/// ReLUs behind batch norms, for few-bit weights on 8-bit activations.
+constexpr const char* kRectified = R"(bitloom-graph 1
+input = input(shape=3x11x10)
+stem.weight = parameter(shape=19x3x3x3)
+stem = conv2d(input, stem.weight, pad=1)
+stem.bn = batch_norm(stem)
+stem.act = relu(stem.bn)
+conv1.weight = parameter(shape=33x19x3x3)
+conv1 = conv2d(stem.act, conv1.weight, pad=1)
+bn1 = batch_norm(conv1)
+act1 = relu(bn1)
+pool1 = max_pool(act1, kernel=2)
+conv2.weight = parameter(shape=33x33x3x3)
+conv2 = conv2d(pool1, conv2.weight, pad=1)
+bn2 = batch_norm(conv2)
+add2 = add(bn2, pool1)
+act2 = relu(add2)
+conv3.weight = parameter(shape=40x33x3x3)
+conv3 = conv2d(act2, conv3.weight, stride=2, pad=1)
+bn3 = batch_norm(conv3)
+act3 = relu(bn3)
+gap = global_avg_pool(act3)
+flatten = flatten(gap)
+fc.weight = parameter(shape=5x40)
+fc = linear(flatten, fc.weight, bias=1)
+)";
+
 /// Bi-Real's: real shortcuts around each convolution, ReActNet's rectifier.
 constexpr const char* kRealShortcuts = R"(bitloom-graph 1
 input = input(shape=3x10x9)
@@ -111,8 +138,8 @@ Variant variant_of(const char* quantizer, int weight_bits, int activation_bits, 
 std::vector<BinaryGraph> graphs() {
   return {{"bnn", kPooledSigns, variant_of("bnn", 1, 1)},
           {"bnn_float_ends", kPooledSigns, variant_of("bnn", 1, 1, 32)},
-          {"twn", kPooledSigns, variant_of("twn", 2, 8)},
-          {"ttq", kPooledSigns, variant_of("ttq", 2, 8)},
+          {"twn", kRectified, variant_of("twn", 2, 8)},
+          {"ttq", kRectified, variant_of("ttq", 2, 8)},
           {"bwn_real", kPooledSigns, variant_of("bwn", 1, 32, 32)},
           {"bireal", kRealShortcuts, variant_of("bi-real", 1, 1)},
           {"reactnet", kRealShortcuts, variant_of("reactnet", 1, 1)},

@@ -5,14 +5,17 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <ostream>
 #include <string>
 #include <vector>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/random.h"
 #include "bitloom/integer/requantize.h"
+#include "bitloom/kernels/int8_product.h"
 #include "bitloom/kernels/sign_bits.h"
 #include "support/highway_targets.h"
 
@@ -225,6 +228,48 @@ TEST(PopcountProduct, IsTheSameForOneAndTwoThreads) {
     expect_signs(operands);
   }
   set_threads(before);
+}
+
+// What training puts in each other's place.
+TEST(PopcountProduct, GivesTheBitsOfInt8Kernels) {
+  if (!has_exact_u8s8(effective_isa())) GTEST_SKIP() << "signed int8 products lose a bit here";
+  for (const Grid grid : {Grid::kBinary, Grid::kTernary}) {
+    Operands x(convolution(65, 40, 3, 2, 1, 1, grid, grid));
+    Int8Product int8({.source = x.problem.source,
+                      .source_dtype = DType::kS8,
+                      .weight = x.problem.weight,
+                      .window = x.problem.window,
+                      .destination_dtype = DType::kF32});
+    int8.set_weights(x.weight);
+    int8.set_scales(x.multiplier, x.bias);
+    Tensor expected(DType::kF32, int8.destination());
+    int8.run(x.source, {}, expected);
+    Tensor found(DType::kF32, int8.destination());
+    x.product.set_weights(x.weight);
+    x.product.set_scales(x.multiplier, x.bias);
+    x.product.run_reals({.codes = x.source.data<std::int8_t>()}, {.out = found.data<float>()},
+                        x.memory());
+    EXPECT_EQ(std::memcmp(found.raw(), expected.raw(), found.bytes()), 0);
+  }
+}
+
+// A step of training packs new weights over the old ones.
+TEST(PopcountProduct, PacksWeightsAnew) {
+  Operands x(convolution(65, 40, 3, 1, 1));
+  Operands other(convolution(65, 40, 3, 1, 1));
+  for (std::int8_t& code : other.weight.span<std::int8_t>()) code = static_cast<std::int8_t>(-code);
+  x.product.set_weights(other.weight);
+  expect_sums(x);
+}
+
+TEST(PopcountProduct, BeatsInt8ButForFewChannels) {
+  if (effective_isa() == Isa::kAvx512Amx) {
+    EXPECT_FALSE(popcount_beats_int8(convolution(256, 64, 3, 1, 1)));
+    return;
+  }
+  EXPECT_TRUE(popcount_beats_int8(convolution(256, 64, 3, 1, 1)));
+  EXPECT_TRUE(popcount_beats_int8(convolution(64, 64, 3, 1, 1)));
+  EXPECT_EQ(popcount_beats_int8(convolution(4, 4, 3, 1, 1)), !has_exact_u8s8(effective_isa()));
 }
 
 TEST(PopcountProduct, TakesAnEighthOfTheBytesOfInt8Weights) {

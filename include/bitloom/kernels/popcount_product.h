@@ -88,6 +88,12 @@ class PopcountProduct {
 /// Name of what popcount kernels run on here: "avx512_vpopcntdq", "avx512bw", "avx2", ...
 std::string popcount_target();
 
+/// Whether popcount is the faster exact way to run these codes here, by instructions a product on
+/// each side (tests/bench/xnor_bench.cpp measures them): never on AMX; elsewhere nearly always, but
+/// for a few channels a group, which leave words of 32 empty. Without VNNI always: int8 is not
+/// exact for signed codes there.
+bool popcount_beats_int8(const PopcountProblem& problem);
+
 namespace reference {
 /// The sums by definition, over codes: source [N, C, H, W] or [N, I] s8, acc s32 [N, O, H', W'].
 void popcount_sums(const PopcountProblem& problem, ConstTensorView source_s8,
