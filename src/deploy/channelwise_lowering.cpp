@@ -46,9 +46,9 @@ ChannelChain channel_chain(const Graph& graph, const Node& start) {
   ChannelChain chain;
   for (const Node* node = &start; node != nullptr; node = only_reader(graph, *node)) {
     if (node->op == "dropout" && node != &start) continue;
-    if (node->op == "batch_norm" && chain.end == nullptr) {
+    if (quant::is_batch_norm(*node) && chain.end == nullptr) {
       chain.batch_norm = node;
-    } else if (quant::is_clip(*node) && chain.batch_norm != nullptr && chain.clip == nullptr) {
+    } else if (quant::is_clip(*node) && chain.clip == nullptr) {
       chain.clip = node;
     } else if (quant::is_fake_quant(*node)) {
       chain.fake_quant = node;
@@ -136,7 +136,7 @@ PooledSigns pooled_signs(const Graph& graph, const quant::Chain& chain) {
   const Node* pool = only_reader(graph, *chain.end);
   if (pool == nullptr || pool->op != "max_pool") return {};
   const Node* norm = only_reader(graph, *pool);
-  if (norm == nullptr || norm->op != "batch_norm") return {};
+  if (norm == nullptr || !quant::is_batch_norm(*norm)) return {};
   const Node* sign = only_reader(graph, *norm);
   if (sign == nullptr || !is_sign(*sign)) return {};
   return {.pool = pool, .batch_norm = norm, .fake_quant = sign};

@@ -39,7 +39,7 @@ class Lowering {
     model_.config_text = options_.config_text;
     model_.graph_text = graph_.to_text();
     for (const auto& [name, parameter] : store_.all()) require_finite(name, parameter.value);
-    few_levels_ = has_few_levels();
+    channelwise_ = options_.method == "float" || has_few_levels();
     for (Chain& chain : quant::chains_of(graph_)) {
       for (const Node* node : chain.nodes) inside_.insert(node->name);
       const std::string end = chain.end->name;
@@ -64,7 +64,8 @@ class Lowering {
       add_pool(node);
     } else if (node.op == "concat") {
       add_concat(node);
-    } else if (few_levels_ && (node.op == "batch_norm" || quant::is_fake_quant(node))) {
+    } else if (channelwise_ &&
+               (quant::is_batch_norm(node) || quant::is_clip(node) || quant::is_fake_quant(node))) {
       add_channel_chain(channel_chain(graph_, node));
     } else if (node.op == "prelu" || node.op == "rprelu") {
       add_real(node, prelu_layer(node, store_), info(node.inputs[0]).shape);
@@ -266,7 +267,7 @@ class Lowering {
   // A quantizer that the chain's layer cannot hold, because it computes with reals, stands alone.
   void emit(const Chain& chain) {
     const bool reals = reads_reals(chain);
-    if (reals && chain.fake_quant != nullptr && few_levels_) {
+    if (reals && chain.fake_quant != nullptr && channelwise_) {
       emit_layer(without_quantizer(chain));
       add_channel_chain(channel_chain(graph_, *chain.fake_quant));
     } else {
@@ -347,7 +348,7 @@ class Lowering {
   std::map<std::string, int> index_of_;              // node > tensor
   std::map<std::string, Chain> chains_;              // end node > chain
   std::set<std::string> inside_;                     // nodes that a chain holds
-  bool few_levels_ = false;                          // binary or ternary grids occur
+  bool channelwise_ = false;                         // binary or ternary grids occur
   std::map<std::string, PooledSigns> pooled_signs_;  // max_pool > what went in front of it
 };
 

@@ -106,8 +106,9 @@ void TtqWeights::backward(ConstTensorView x, ConstTensorView dy, TensorView dx) 
   const float t = threshold_at(0);
   if (moves_) {
     const SidedSums sums = sums_by_side(w, in, x.elements(), t);
-    scale_gradient() = static_cast<float>(sums.positive);
-    negative_scale_->gradient.data<float>()[0] = static_cast<float>(-sums.negative);
+    const double g = 1.0 / std::sqrt(static_cast<double>(x.elements()));
+    scale_gradient() = static_cast<float>(g * sums.positive);
+    negative_scale_->gradient.data<float>()[0] = static_cast<float>(-g * sums.negative);
   }
   if (dx.empty()) return;
   const float positive = scale_->value.data<float>()[0];

@@ -147,8 +147,9 @@ def ttq_case(tensors, generator):
     y, threshold = ttq(w, positive, negative)
     dy = torch.randn(w.shape, generator=generator)
     y.backward(dy)
+    g = w.numel() ** -0.5  # ttq.h
     put(tensors, "ttq", x=w, dy=dy, y=y, dx=w.grad, scale=positive, negative_scale=negative,
-        dscale=positive.grad, dnegative_scale=negative.grad, threshold=threshold.reshape(1))
+        dscale=positive.grad * g, dnegative_scale=negative.grad * g, threshold=threshold.reshape(1))
 
 
 def rprelu_case(tensors, generator):
