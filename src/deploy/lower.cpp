@@ -104,7 +104,8 @@ class Lowering {
   }
 
   // Networks of signs and ternary codes put batch norms in front of products and keep real
-  // shortcuts; others would stay float in silence if such nodes were let through.
+  // shortcuts, and so do their float versions; others would stay float in silence if such nodes
+  // were let through.
   bool has_few_levels() const {
     return std::ranges::any_of(graph_.nodes(), [](const Node& node) {
       return quant::is_fake_quant(node) && quant::format_of(node).grid != integer::Grid::kAffine;
@@ -345,10 +346,10 @@ class Lowering {
   const LowerOptions& options_;
   Model model_;
   ProductLowering products_;
-  std::map<std::string, int> index_of_;              // node > tensor
-  std::map<std::string, Chain> chains_;              // end node > chain
-  std::set<std::string> inside_;                     // nodes that a chain holds
-  bool channelwise_ = false;                         // binary or ternary grids occur
+  std::map<std::string, int> index_of_;  // node > tensor
+  std::map<std::string, Chain> chains_;  // end node > chain
+  std::set<std::string> inside_;         // nodes that a chain holds
+  bool channelwise_ = false;             // batch norms, clips, quantizers may stand alone
   std::map<std::string, PooledSigns> pooled_signs_;  // max_pool > what went in front of it
 };
 
