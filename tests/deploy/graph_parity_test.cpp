@@ -165,7 +165,7 @@ TEST_P(GraphParity, IntegerForwardComputesTheExportedCodes) {
     SCOPED_TRACE(variant.name);
     PreparedGraph prepared(GetParam().text, variant);
     const Model model = prepared.lowered(variant);
-    Network network(quant::use_integer_forward(prepared.graph), quant::quantized_layers(),
+    Network network(quant::training_graph(prepared.graph, "integer"), quant::quantized_layers(),
                     prepared.store, {.batch = kBatch, .keep_all_tensors = true});
     EXPECT_NE(network.edge(model.tensors[1].name).dtype, DType::kF32);
     compare(model, network, prepared, {}, difference);
@@ -200,7 +200,7 @@ TEST_P(GraphParity, TrainingStepsReachEveryWeight) {
   for (const char* quantizer : {"lsq", "ema", "lsq+"}) {
     Variant variant{quantizer, {.method = "qat", .quantizer = quantizer}};
     PreparedGraph prepared(GetParam().text, variant);
-    const Graph graph = quant::use_integer_forward(prepared.graph);
+    const Graph graph = quant::training_graph(prepared.graph, "integer");
     int products = 0;
     for (const layers::Node& node : graph.nodes()) {
       EXPECT_TRUE(node.op != "conv2d" && node.op != "linear") << node.name << " runs on reals";
@@ -240,19 +240,37 @@ TEST(GraphParityCaps, HoldUnderEveryIsaCap) {
   }
 }
 
+// Networks made for signs have chains of their own: binary_graphs_test.cpp.
+bool is_made_for_signs(const std::string& name) {
+  for (const char* suffix : {"_binary", "_bireal", "_react", "_xnor"}) {
+    if (name.ends_with(suffix)) return true;
+  }
+  return false;
+}
+
 // Every product of a built-in network runs on codes in training, and every node of it fits the
 // exported model's chains; without weights in memory.
 TEST(GraphNetworks, QuantizeWhole) {
   int products = 0;
+  int fused = 0;
   for (const std::string& name : models::network_names()) {
+    if (is_made_for_signs(name)) continue;
     for (const std::int64_t side : {32, 224}) {
       const Graph plain =
           models::build_network(name, {.channels = 3, .height = side, .width = side});
       const Graph graph =
           quant::insert_fake_quant(plain, {.method = "qat"}, integer::profile_named("int8"), true);
-      const Graph training = quant::use_integer_forward(graph);
+      const Graph training = quant::training_graph(graph, "integer");
       for (const layers::Node& node : training.nodes()) {
         EXPECT_TRUE(node.op != "conv2d" && node.op != "linear") << name << " " << node.name;
+        // What stands between two products is one node.
+        const bool apart = node.op == "batch_norm" || node.op == "add" ||
+                           node.op == "quantized_add" || quant::is_clip(node);
+        for (const std::string& reader : training.readers(node.name)) {
+          EXPECT_FALSE(apart && training.find(reader)->op == "fake_quant")
+              << name << " " << node.name;
+        }
+        fused += node.op == "fused_quant" ? 1 : 0;
         products += node.op.ends_with("conv2d") ? 1 : 0;
       }
       std::set<std::string> inside;
@@ -266,6 +284,7 @@ TEST(GraphNetworks, QuantizeWhole) {
     }
   }
   EXPECT_GT(products, 400);
+  EXPECT_GT(fused, 350);
 }
 
 // Squeezenet joins, drops and averages last; mobilenet_v2 has bottlenecks and depthwise layers.

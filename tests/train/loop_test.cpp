@@ -349,8 +349,8 @@ TEST(Checkpoint, IsReadByPythonWhichRecomputesALayer) {
   run_loop(checkpoint, task.dataset, task.normalization, options_for(ignored, 1));
   save_checkpoint(dir.path() / "checkpoint.h5", checkpoint);
 
-  layers::Network network(quant::use_integer_forward(checkpoint.graph), quant::quantized_layers(),
-                          checkpoint.parameters,
+  layers::Network network(quant::training_graph(checkpoint.graph, "integer"),
+                          quant::quantized_layers(), checkpoint.parameters,
                           {.batch = kBatch, .training = false, .keep_all_tensors = true});
   Tensor images(DType::kF32, Shape{kBatch, 1, 12, 12});
   datasets::normalize(task.dataset.test.view(0, kBatch), task.normalization, images);

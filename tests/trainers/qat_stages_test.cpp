@@ -95,7 +95,7 @@ class QatRuns : public testing::Test {
                                               const datasets::ImageSet& images,
                                               ConstTensorView table, ConstTensorView exported) {
     train::Checkpoint checkpoint = train::load_trained(file);  // averages, where they are exported
-    const layers::Graph graph = quant::use_integer_forward(checkpoint.graph);
+    const layers::Graph graph = quant::training_graph(checkpoint.graph, "integer");
     EXPECT_EQ(graph.find("conv1")->op, "exported_conv2d");
     EXPECT_EQ(graph.find("conv2")->op, "exported_conv2d");
     EXPECT_EQ(graph.find("add1")->op, "exported_add");
