@@ -1,9 +1,11 @@
 #include "layer_problem.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
+#include <initializer_list>
 #include <limits>
 #include <map>
 #include <sstream>
@@ -64,12 +66,18 @@ void require_fit(const LayerProblem& problem) {
   if (std::min(problem.height, problem.width) + 2 * window.pad < window.kernel_h) {
     refuse(problem.text, "a kernel that fits the padded image", cat("k", window.kernel_h));
   }
-  double elements = 0.0;  // in double: products of four sizes may leave 64 bits
-  for (const Shape& shape : {problem.source(), problem.weight(), problem.destination()}) {
-    double count = static_cast<double>(problem.batch);
-    for (int axis = 0; axis < shape.rank(); ++axis) count *= static_cast<double>(shape[axis]);
-    elements = std::max(elements, count);
-  }
+  // In double: products of so many sizes may leave 64 bits, and Shape refuses them unnamed.
+  const auto product = [](std::initializer_list<std::int64_t> sizes) {
+    double count = 1.0;
+    for (const std::int64_t size : sizes) count *= static_cast<double>(size);
+    return count;
+  };
+  const std::int64_t kernel = window.kernel_h;
+  const double elements =
+      std::max({product({problem.batch, problem.channels, problem.height, problem.width}),
+                product({problem.outputs, problem.channels / window.groups, kernel, kernel}),
+                product({problem.batch, problem.outputs, pixels_of(problem.height, window, kernel),
+                         pixels_of(problem.width, window, kernel)})});
   if (elements > static_cast<double>(kMostElements)) {
     refuse(problem.text, "tensors of at most 2^30 elements", cat(elements));
   }
