@@ -348,8 +348,8 @@ bool popcount_beats_int8(const PopcountProblem& problem) {
   const double step = target == "avx512_vpopcntdq" ? 1.5 : target == "avx512bw" ? 2.0 : 5.5;
   const double word = ternary ? 2.0 * step : step;
   const double quad = 1.1;
-  const double int8_inputs = static_cast<double>((g.group_inputs() + 3) / 4);
-  return word * static_cast<double>(g.words()) < quad * int8_inputs;
+  const std::int64_t quads = (g.group_inputs() + 3) / 4;
+  return word * static_cast<double>(g.words()) < quad * static_cast<double>(quads);
 }
 
 namespace reference {
