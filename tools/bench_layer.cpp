@@ -20,7 +20,6 @@ namespace bitloom::tools {
 namespace {
 
 constexpr std::int64_t kMostRuns = 1'000'000;
-constexpr LayerBenchOptions kDefaults{};
 
 /// One problem with one kernel, planned, with its input and output.
 class LayerCase {
@@ -163,9 +162,10 @@ int run_layer_bench(const Arguments& arguments) {
                        "a problem's n is its batch; exported models have a bench of their own"});
   }
   prepare_machine(arguments);
-  const LayerBenchOptions options{.backend = backend_option(arguments),
-                                  .runs = arguments.integer("runs", 1, kMostRuns, kDefaults.runs),
-                                  .fallback_to_reference = fallback_option(arguments)};
+  const LayerBenchOptions options{
+      .backend = backend_option(arguments),
+      .runs = arguments.integer("runs", 1, kMostRuns, LayerBenchOptions().runs),
+      .fallback_to_reference = fallback_option(arguments)};
   const std::vector<nlohmann::json> rows = measure_layers(
       parse_layer_problems(arguments.value("layer")), kernel_option(arguments), options);
   say(arguments, table_of(rows));

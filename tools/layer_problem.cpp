@@ -88,7 +88,8 @@ class RandomLayer {
  public:
   RandomLayer(const LayerProblem& problem, LayerKernel kernel)
       : problem_(problem), kernel_(kernel) {
-    taps_ = static_cast<double>(problem.weight().elements() / problem.outputs);
+    const std::int64_t taps = problem.weight().elements() / problem.outputs;
+    taps_ = static_cast<double>(taps);
     if (kernel == LayerKernel::kBinary) format_ = integer::kBinaryFormat;
     if (kernel == LayerKernel::kTernary) format_ = integer::kTernaryFormat;
     const integer::DeviceProfile& profile = integer::default_profile(effective_isa());
@@ -229,8 +230,9 @@ Shape LayerProblem::destination() const {
 }
 
 double LayerProblem::gmac() const {
-  const double taps = static_cast<double>(weight().elements() / outputs);
-  return 1e-9 * static_cast<double>(batch) * static_cast<double>(destination().elements()) * taps;
+  const std::int64_t taps = weight().elements() / outputs;
+  return 1e-9 * static_cast<double>(batch) * static_cast<double>(destination().elements()) *
+         static_cast<double>(taps);
 }
 
 LayerProblem parse_layer_problem(std::string_view text) {

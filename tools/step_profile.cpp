@@ -156,8 +156,8 @@ class Profiler {
     const Edge& source = edge(node.inputs[0]);
     const Edge& weight = edge(node.inputs[1]);
     const Edge& output = edge(node.name);
-    const double taps = static_cast<double>(weight.shape.elements() / weight.shape[0]);
-    const double gflop = 2.0 * static_cast<double>(output.shape.elements()) * taps / kGiga;
+    const std::int64_t taps = weight.shape.elements() / weight.shape[0];
+    const double gflop = 2.0 * static_cast<double>(output.shape.elements() * taps) / kGiga;
     const bool depthwise =
         weight.shape.rank() == 4 && weight.shape[1] == 1 && node.integer("groups", 1) > 1;
     const Unit real = bf16_ && !depthwise ? Unit::kBf16 : Unit::kF32;

@@ -46,16 +46,16 @@ struct RegisterLoop {
 
 // The sums are named and stay in registers, as an array of them would not; the empty assembly keeps
 // the compiler from merging rounds. Twelve: more than latency (4 or 5) times units (2).
-#define BITLOOM_PEAK_LOOP(zero, step, factor)                                                    \
-  auto a = zero, b = zero, c = zero, d = zero, e = zero, f = zero, g = zero, h = zero, i = zero, \
-       j = zero, k = zero, l = zero;                                                             \
-  for (std::int64_t round = 0; round < rounds; ++round) {                                        \
-    a = step(a, factor), b = step(b, factor), c = step(c, factor), d = step(d, factor);          \
-    e = step(e, factor), f = step(f, factor), g = step(g, factor), h = step(h, factor);          \
-    i = step(i, factor), j = step(j, factor), k = step(k, factor), l = step(l, factor);          \
-    asm volatile(""                                                                              \
-                 : "+v"(a), "+v"(b), "+v"(c), "+v"(d), "+v"(e), "+v"(f), "+v"(g), "+v"(h),       \
-                   "+v"(i), "+v"(j), "+v"(k), "+v"(l));                                          \
+#define BITLOOM_PEAK_LOOP(zero, step, factor)                                              \
+  auto a = (zero), b = (zero), c = (zero), d = (zero), e = (zero), f = (zero), g = (zero), \
+       h = (zero), i = (zero), j = (zero), k = (zero), l = (zero);                         \
+  for (std::int64_t round = 0; round < rounds; ++round) {                                  \
+    a = step(a, factor), b = step(b, factor), c = step(c, factor), d = step(d, factor);    \
+    e = step(e, factor), f = step(f, factor), g = step(g, factor), h = step(h, factor);    \
+    i = step(i, factor), j = step(j, factor), k = step(k, factor), l = step(l, factor);    \
+    asm volatile(""                                                                        \
+                 : "+v"(a), "+v"(b), "+v"(c), "+v"(d), "+v"(e), "+v"(f), "+v"(g), "+v"(h), \
+                   "+v"(i), "+v"(j), "+v"(k), "+v"(l));                                    \
   }
 constexpr double kPerLane = 2.0 * 12;  // a multiply and an add for each sum
 
