@@ -12,7 +12,7 @@ int main(int argc, char** argv) try {
   bitloom::backends::Session session(model, {.backend = "onednn", .batch = 1});
   bitloom::Tensor image(bitloom::DType::kU8, model.tensors.front().shape);
   bitloom::Tensor logits(bitloom::DType::kF32, bitloom::Shape{1, model.classes()});
-  if (!std::cin.read(image.data<char>(), image.elements())) {
+  if (!std::cin.read(static_cast<char*>(image.raw()), image.elements())) {
     std::cerr << "infer: expected " << image.elements() << " bytes on stdin\n";
     return 2;
   }
