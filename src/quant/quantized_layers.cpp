@@ -1,5 +1,7 @@
 #include "bitloom/quant/quantized_layers.h"
 
+#include <algorithm>
+
 #include "activation_grid.h"
 #include "bitloom/quant/exported_layers.h"
 #include "bitloom/quant/fake_quant_layer.h"
@@ -55,6 +57,22 @@ kernels::Int8Problem int8_problem(const LayerContext& context, bool adds) {
           .bias = adds};
 }
 
+// Popcount kernels give the same bits as the int8 ones (exact sums, the same steps behind them);
+// nullptr where the codes are of other grids, or int8 is faster.
+std::unique_ptr<kernels::PopcountProduct> popcount_of(const LayerContext& context,
+                                                      const kernels::Int8Problem& int8) {
+  const integer::Grid source = context.inputs[0].format.grid;
+  const integer::Grid weight = context.inputs[1].format.grid;
+  if (source == integer::Grid::kAffine || weight == integer::Grid::kAffine) return nullptr;
+  const kernels::PopcountProblem problem{.source = int8.source,
+                                         .source_grid = source,
+                                         .weight = int8.weight,
+                                         .weight_grid = weight,
+                                         .window = int8.window};
+  if (!kernels::popcount_beats_int8(problem)) return nullptr;
+  return std::make_unique<kernels::PopcountProduct>(problem);
+}
+
 kernels::F32Directions backward_only(const LayerContext& context) {
   return {.forward = false,
           .backward_data = context.inputs[0].needs_gradient,
@@ -76,6 +94,8 @@ QuantizedProduct::QuantizedProduct(const LayerContext& context, bool adds)
   const kernels::Int8Problem problem = int8_problem(context, adds);
   source_.shape = problem.source;
   edge_.shape = product_.destination();
+  popcount_ = popcount_of(context, problem);
+  if (popcount_ != nullptr) no_bias_ = Tensor(DType::kF32, Shape{weight_.shape[0]});
   if (problem.source_zero_point) product_.set_source_zero_point(source_.format.zero_point);
   if (has_bias(context)) {
     bias_ = &context.parameters.declare(cat(context.node.name, ".bias"), Shape{weight_.shape[0]},
@@ -94,8 +114,10 @@ QuantizedProduct::QuantizedProduct(const LayerContext& context, bool adds)
 }
 
 layers::LayerMemory QuantizedProduct::memory() const {
-  return {.scratch_bytes = training_product_ == nullptr ? 0 : training_product_->scratch_bytes(),
-          .backward_reads_input = {true, true}};
+  const std::size_t forward = popcount_ == nullptr ? 0 : popcount_->scratch_bytes();
+  const std::size_t backward =
+      training_product_ == nullptr ? 0 : training_product_->scratch_bytes();
+  return {.scratch_bytes = std::max(forward, backward), .backward_reads_input = {true, true}};
 }
 
 void QuantizedProduct::forward(const layers::ForwardCall& call) {
@@ -113,6 +135,15 @@ void QuantizedProduct::run(const layers::ForwardCall& call, ConstTensorView adde
   if (source_.zero_point != nullptr) {
     source_rows_.format = source_.format_now();
     product_.set_source_zero_point(source_rows_.format.zero_point);
+  }
+  if (popcount_ != nullptr) {
+    popcount_->set_weights(call.inputs[1]);
+    popcount_->set_scales(multiplier_, added.empty() ? no_bias_.view() : added);
+    lap(call.clock, Lap::kWeightPreparation);
+    popcount_->run_reals({.codes = call.inputs[0].data<std::int8_t>()},
+                         {.out = call.output.data<float>()},
+                         {call.scratch, popcount_->scratch_bytes()});
+    return;
   }
   product_.set_weights(call.inputs[1]);
   product_.set_scales(multiplier_, added);

@@ -7,6 +7,7 @@
 
 #include "bitloom/kernels/fake_quant.h"
 #include "bitloom/kernels/int8_product.h"
+#include "bitloom/kernels/popcount_product.h"
 #include "bitloom/kernels/training_product.h"
 #include "bitloom/layers/layer.h"
 
@@ -53,6 +54,8 @@ class QuantizedProduct : public layers::Layer {
  private:
   layers::Edge edge_;
   kernels::Int8Product product_;
+  std::unique_ptr<kernels::PopcountProduct> popcount_;  // binary and ternary codes, where faster
+  Tensor no_bias_;                                      // zeros, for popcount_
 };
 
 /// `quantized_add(branch, shortcut)`: reals plus codes, y = branch + s * (code - z). Gradients of
