@@ -246,9 +246,9 @@ TEST(LowerBinary, KeepsRealShortcutsAndSaysSo) {
   EXPECT_EQ(
       rows_of(lowered(graphs()[6])),
       (std::vector<std::string>{
-          "conv2d stem static f32", "affine stem.bn.q static binary", "conv2d conv1 static f32",
+          "conv2d stem static f32", "affine act1.q static binary", "conv2d conv1 static f32",
           "prelu bend1 float f32", "avg_pool half float f32", "concat wide float f32",
-          "affine bend1.q static binary", "conv2d conv2 static f32", "prelu bend2 float f32",
+          "affine act2.q static binary", "conv2d conv2 static f32", "prelu bend2 float f32",
           "global_avg_pool gap float f32", "affine gap.q static affine", "linear fc static f32"}));
 }
 

@@ -157,6 +157,21 @@ TEST(ModelArchive, PacksLittleEndianBitOrder) {
   EXPECT_EQ(packed.data<std::uint8_t>()[1], 0b01101001);
 }
 
+// Version 2 had affine grids alone, and wrote them as version 3 does.
+TEST(ModelArchive, ReadsVersionTwo) {
+  const Model model = one_layer_model(4, false);
+  const Archive now = to_archive(model);
+  Archive before("bitloom.model", 2);
+  for (const auto& [path, entry] : now.tensors()) {
+    before.put(path, entry.tensor.clone(), entry.axes, entry.unit);
+  }
+  for (const auto& [path, text] : now.texts()) before.put_text(path, text);
+  for (const auto& [path, attributes] : now.attributes()) {
+    for (const auto& [name, value] : attributes) before.put_attribute(path, name, value);
+  }
+  expect_same(model, model_from_archive(before));
+}
+
 TEST(ModelArchive, RefusesForeignNewerAndOlderSchemas) {
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 1)),
                "expected schema 'bitloom.model' version 2 or 3, found version 1",
