@@ -197,7 +197,7 @@ const GradientCase kCases[] = {
       w = parameter(shape=6x6x3x3)
       c = conv2d(s, w, pad=1)
       y = fused(c, s, norm=b1)
-      z = batch_norm(y))"},
+      z = hardtanh(y, low=-2, high=2))"},
     {"fused_norm_add_relu6_over_two_branches", 2, R"(input = input(shape=5x9x7)
       v = parameter(shape=17x5x1x1)
       a = conv2d(input, v)
