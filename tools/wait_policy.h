@@ -10,11 +10,11 @@ namespace bitloom::tools {
 ///
 /// By default GCC's threads spin at each barrier for milliseconds, on the assumption that the
 /// machine is theirs: of two programs on the same cores, one then waits for the other's spinning.
-/// kSpins turns are longer than what lies between two parallel regions of a training step, and
-/// short beside the system's time slice.
+/// kSpins turns are meant to bridge what lies between two parallel regions of a training step, and
+/// to be short beside the system's time slice.
 void settle_wait_policy(char** argv);
 
-/// About 50 microseconds.
+/// GCC's own default is 300000 where there are as many cores as threads.
 inline constexpr const char* kSpins = "2000";
 
 }  // namespace bitloom::tools
