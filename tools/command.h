@@ -80,5 +80,8 @@ int run_compare(const Arguments& arguments);
 int run_inspect(const Arguments& arguments);
 int run_completion(const Arguments& arguments);
 int run_help(const Arguments& arguments);
+int run_sqnr(const Arguments& arguments);
+int run_sensitivity(const Arguments& arguments);
+int run_allocate(const Arguments& arguments);
 
 }  // namespace bitloom::tools

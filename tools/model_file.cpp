@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "bitloom/backends/load_model.h"
 #include "bitloom/core/cpu.h"
@@ -21,6 +22,47 @@ bool has_weights(const integer::Layer& layer) {
 nlohmann::json quantizer_word(const std::string& method, const trainers::Config& config) {
   if (method == "float") return nullptr;
   return method == "qat" ? config.quant.quantizer : config.quant.observer;
+}
+
+/// Mean width of the numbers of one image, each weight once.
+double average_weight_bits(const integer::Model& model) {
+  double sum = 0.0;
+  double count = 0.0;
+  for (const integer::Layer& layer : model.layers) {
+    if (!has_weights(layer)) continue;
+    const auto elements = static_cast<double>(layer.weight.elements());
+    sum += elements * layer.weight_bits;
+    count += elements;
+  }
+  return count > 0.0 ? sum / count : kFloatBits;
+}
+
+/// The same of the tensors that layers with weights read and write, the logits aside; what a
+/// dynamic layer reads has the width that it becomes.
+double average_activation_bits(const integer::Model& model) {
+  std::map<int, int> bits_of_tensor;
+  const int logits = static_cast<int>(model.tensors.size()) - 1;
+  for (const integer::Layer& layer : model.layers) {
+    const bool dynamic = layer.mode == integer::ComputeMode::kDynamic;
+    std::vector<int> touched = layer.inputs;
+    touched.push_back(layer.output);
+    for (const int index : touched) {
+      const integer::TensorInfo& tensor = model.tensors.at(static_cast<std::size_t>(index));
+      if (index == logits) continue;
+      int& bits = bits_of_tensor.try_emplace(index, kFloatBits).first->second;
+      if (tensor.dtype != DType::kF32) bits = tensor.format.bits;
+      if (dynamic && index == layer.inputs.front()) bits = layer.source_format.bits;
+    }
+  }
+  double sum = 0.0;
+  double count = 0.0;
+  for (const auto& [index, bits] : bits_of_tensor) {
+    const auto elements =
+        static_cast<double>(model.tensors.at(static_cast<std::size_t>(index)).shape.elements());
+    sum += elements * bits;
+    count += elements;
+  }
+  return count > 0.0 ? sum / count : kFloatBits;
 }
 
 nlohmann::json coarsest_levels(const integer::Model& model) {
@@ -77,6 +119,8 @@ nlohmann::json model_row(const ModelFile& file, const std::string& backend) {
   row["quantizer"] = quantizer_word(method, config);
   row["weight_bits"] = quantized ? config.quant.weight_bits : kFloatBits;
   row["activation_bits"] = quant::computed_activation_bits(config.quant);
+  row["average_weight_bits"] = average_weight_bits(file.model);
+  row["average_activation_bits"] = average_activation_bits(file.model);
   row["first_last_bits"] = quantized ? config.quant.first_last_bits : kFloatBits;
   row["levels"] = coarsest_levels(file.model);
   row["profile"] =

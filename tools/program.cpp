@@ -52,6 +52,7 @@ std::vector<Command> make_commands() {
                             "let the reference run what the backend cannot",
                             false,
                             {"reference"}};
+  const OptionSpec probe_images{"images", "N", "images of the validation split; default 256"};
   const std::vector<std::string> every = {"", "data", "model", "train", "quant", "compare"};
   return {
       {"train",
@@ -88,6 +89,46 @@ std::vector<Command> make_commands() {
         {"out", "CKPT", "file to write", true}},
        {"", "data.path", "quant"},
        run_quantize},
+      {"sqnr",
+       "--checkpoint F [--images N] [--json F]",
+       "signal to noise of every quantization step, predicted and measured",
+       "For a float checkpoint, with every step at 4 .. 10 bits (9 and 10 simulated in float):\n"
+       "plain is the harmonic sum of the steps before a place, refined weighs each step's noise "
+       "by\n"
+       "its measured gain, measured is one float pass against one quantized pass.\n"
+       "Example: bitloom sqnr --checkpoint runs/float/checkpoint.h5 --json sqnr.jsonl\n",
+       {},
+       {{"checkpoint", "F", "a float checkpoint", true}, probe_images},
+       {"", "data.path", "quant"},
+       run_sqnr},
+      {"sensitivity",
+       "--checkpoint F [--images N] [--json F]",
+       "what each quantization step alone costs the logits, at 2 .. 8 bits",
+       "One pass over the images for each step and width.\n"
+       "Example: bitloom sensitivity --checkpoint runs/float/checkpoint.h5\n",
+       {},
+       {{"checkpoint", "F", "a float checkpoint", true}, probe_images},
+       {"", "data.path", "quant"},
+       run_sensitivity},
+      {"allocate",
+       "--checkpoint F [--target-sqnr-db X | --target-size-ratio R] [--out F.cfg]",
+       "choose the width of every layer's weights and activations",
+       "Without a target: the least average widths at the SQNR that equal ones would have\n"
+       "(quant.weight_bits, quant.activation_bits). quant.min_bits and quant.max_bits are limits;\n"
+       "the end layers (quant.first_last_bits) and those of quant.layer_bits keep their widths.\n"
+       "quantize, train and compare do the same themselves with --quant.bits=auto.\n"
+       "Example: bitloom allocate --checkpoint runs/float/checkpoint.h5 --target-size-ratio 0.125\n"
+       "           --out runs/mixed.cfg\n",
+       {},
+       {{"checkpoint", "F", "a float checkpoint", true},
+        {"target-sqnr-db", "X", "least predicted SQNR of the logits"},
+        {"target-size-ratio", "R", "size of the weights / their float size, 0.125 for 4 bits"},
+        {"target-bit-operations", "R", "share of the bit-operations of w8a8"},
+        {"greedy", "", "compare with greedy choice by measured sensitivity"},
+        {"out", "F.cfg", "write the configuration with the widths"},
+        probe_images},
+       {"", "data.path", "quant"},
+       run_allocate},
       {"export",
        "--checkpoint F --out MODEL.h5 [--profile P]",
        "turn a checkpoint into a model that backends run",

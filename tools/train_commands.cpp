@@ -17,10 +17,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// `wanted` with what training resolves when a run starts: the profile, and the recipe of a qat
-/// that starts from a checkpoint.
+/// `wanted` with what training resolves when a run starts: the profile, widths that it chose, and
+/// the recipe of a qat that starts from a checkpoint.
 trainers::Config as_resolved(trainers::Config wanted, const trainers::Config& stored) {
   if (wanted.profile.empty()) wanted.profile = stored.profile;
+  if (wanted.quant.bits == "auto" && !stored.quant.layer_bits.empty()) {
+    wanted.quant.bits = stored.quant.bits;
+    wanted.quant.layer_bits = stored.quant.layer_bits;
+  }
   const bool short_recipe = stored.quant.method == "qat" &&
                             stored.train.epochs == wanted.train.qat_epochs &&
                             stored.train.lr == wanted.train.qat_lr;

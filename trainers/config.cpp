@@ -127,6 +127,22 @@ void check_together(const Config& config, Problems& problems) {
     problems.add({"quant.power_of_two", "false with quant.method = ptq-dynamic", "true",
                   "scales that are found while a model runs are no powers of two"});
   }
+  if (config.quant.min_bits > config.quant.max_bits) {
+    problems.add({"quant.min_bits", cat("at most quant.max_bits = ", config.quant.max_bits),
+                  cat(config.quant.min_bits), "exchange them"});
+  }
+  const bool has_noise = config.quant.weight_bits >= 2 && config.quant.activation_bits >= 2;
+  if (config.quant.bits == "auto" && !has_noise) {
+    problems.add({"quant.bits", "equal with widths of 1", "auto",
+                  "widths are chosen from 2 to 8: raise quant.weight_bits, quant.activation_bits"});
+  }
+  const int targets = (config.quant.target_sqnr_db > 0.0 ? 1 : 0) +
+                      (config.quant.target_size_ratio > 0.0 ? 1 : 0) +
+                      (config.quant.target_bit_operations > 0.0 ? 1 : 0);
+  if (targets > 1) {
+    problems.add({"quant", "one of target_sqnr_db, target_size_ratio, target_bit_operations",
+                  cat(targets), "leave the others at 0"});
+  }
   if (config.quant.method == "ptq-static" &&
       config.quant.calibration_images > config.data.validation_images) {
     problems.add(

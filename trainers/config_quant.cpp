@@ -54,6 +54,31 @@ void declare_qat_schedule(Keys& keys) {
       [](auto& c) -> auto& { return c.quant.distill_temperature; }));
 }
 
+// quant.bits = auto and what it aims at.
+void declare_auto_bits(Keys& keys) {
+  keys.push_back(word_key(
+      "quant.bits", "equal widths, or auto: chosen for every layer by its noise", {"equal", "auto"},
+      false, [](auto& c) -> auto& { return c.quant.bits; }));
+  keys.push_back(integer_key(
+      "quant.min_bits", "bits = auto: least width", 2, 8,
+      [](auto& c) -> auto& { return c.quant.min_bits; }));
+  keys.push_back(integer_key(
+      "quant.max_bits", "bits = auto: greatest width", 2, 8,
+      [](auto& c) -> auto& { return c.quant.max_bits; }));
+  keys.push_back(real_key(
+      "quant.target_sqnr_db", "bits = auto: SQNR of the logits; 0: what equal widths give",
+      {0.0, 200.0}, [](auto& c) -> auto& { return c.quant.target_sqnr_db; }));
+  keys.push_back(real_key(
+      "quant.target_size_ratio", "bits = auto: size of the weights / their float size; 0: any",
+      {0.0, 1.0}, [](auto& c) -> auto& { return c.quant.target_size_ratio; }));
+  keys.push_back(real_key(
+      "quant.target_bit_operations", "bits = auto: share of those of w8a8; 0: any", {0.0, 1.0},
+      [](auto& c) -> auto& { return c.quant.target_bit_operations; }));
+  keys.push_back(word_key(
+      "quant.noise_rule", "bits = auto: noises by measured gains, or by the harmonic rule",
+      {"refined", "plain"}, false, [](auto& c) -> auto& { return c.quant.noise_rule; }));
+}
+
 }  // namespace
 
 void declare_quant(Keys& keys) {
@@ -113,6 +138,7 @@ void declare_quant(Keys& keys) {
     return parse_number<std::int64_t>(text) != 1 && parse(config, text);
   };
   keys.push_back(std::move(ends));
+  declare_auto_bits(keys);
   keys.push_back({"quant.layer_bits",
                   "widths of single layers, weights/activations: what allocate writes",
                   "entries like conv1=8/4 or fc=4/-, widths 2 .. 8, by commas; nothing: none",

@@ -92,35 +92,58 @@ train::Checkpoint float_checkpoint(const Config& config, const Experiment& exper
   return checkpoint;
 }
 
-void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
-                         const Experiment& experiment) {
-  const bool weight_only = config.quant.method == "ptq-weight-only";
-  const integer::DeviceProfile& profile =
-      weight_only ? integer::profile_named("int8") : usable_profile(config.profile);
+Config config_for(const train::Checkpoint& checkpoint, const Config& wanted,
+                  const std::filesystem::path& path) {
+  Config config = config_from_ini(checkpoint.config_text, path.string());
+  config.quant = wanted.quant;
+  config.profile =
+      wanted.quant.method == "ptq-weight-only" ? "" : usable_profile(wanted.profile).name;
+  config.threads = wanted.threads;
+  config.isa = wanted.isa;
+  config.data.path = wanted.data.path;
+  return config;
+}
+
+const integer::DeviceProfile& profile_of(const Config& config) {
+  return config.quant.method == "ptq-weight-only" ? integer::profile_named("int8")
+                                                  : usable_profile(config.profile);
+}
+
+CalibrationImages calibration_images(const Config& config, const Experiment& experiment,
+                                     std::int64_t most, std::int64_t batch) {
   const datasets::ImageSet& images = experiment.dataset.validation;
-  const std::int64_t count = std::min(config.quant.calibration_images, images.size());
+  const std::int64_t count = std::min(most, images.size());
   if (count == 0 && quant::has_activation_grids(config.quant)) {
     throw ConfigError(ErrorText{"calibration", "images in the validation split", "none",
                                 "raise data.validation_images and quant.calibration_images"});
   }
-  const std::int64_t batch = std::clamp<std::int64_t>(count, 1, kCalibrationBatch);
-  const quant::CalibrationBatches batches = [&](const std::function<void(ConstTensorView)>& use) {
-    Tensor input(DType::kF32, images.images.shape().with_batch(batch));
-    for (std::int64_t begin = 0; begin + batch <= count; begin += batch) {
-      datasets::normalize(images.view(begin, batch), experiment.normalization, input);
-      use(input);
-    }
-  };
-  checkpoint.graph = quant::quantize_network(
-      checkpoint.graph, checkpoint.parameters, config.quant,
-      {.profile = profile, .input_is_signed = experiment.input_is_signed}, batches, batch);
-  // Reals times real weights run everywhere: no device's formats limit weight-only models.
-  checkpoint.profile = weight_only ? "" : profile.name;
+  const std::int64_t each = std::clamp<std::int64_t>(count, 1, batch);
+  return {count, each, [&images, &experiment, count, each](const auto& use) {
+            Tensor input(DType::kF32, images.images.shape().with_batch(each));
+            for (std::int64_t begin = 0; begin + each <= count; begin += each) {
+              datasets::normalize(images.view(begin, each), experiment.normalization, input);
+              use(input);
+            }
+          }};
+}
+
+void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
+                         const Experiment& experiment) {
+  const integer::DeviceProfile& profile = profile_of(config);
+  const CalibrationImages images =
+      calibration_images(config, experiment, config.quant.calibration_images, kCalibrationBatch);
+  checkpoint.graph =
+      quant::quantize_network(checkpoint.graph, checkpoint.parameters, config.quant,
+                              {.profile = profile, .input_is_signed = experiment.input_is_signed},
+                              images.batches, images.batch);
+  // No device's formats limit weight-only models.
+  checkpoint.profile = config.quant.method == "ptq-weight-only" ? "" : profile.name;
   checkpoint.method = config.quant.method;
 }
 
 std::string bits_label(const Config& config) {
   if (config.quant.method == "float") return "float";
+  if (!config.quant.layer_bits.empty()) return "mixed";
   return cat("w", config.quant.weight_bits, "a", quant::computed_activation_bits(config.quant));
 }
 

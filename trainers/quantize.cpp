@@ -2,6 +2,7 @@
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "experiment.h"
+#include "probe.h"
 
 namespace bitloom::trainers {
 
@@ -17,16 +18,9 @@ void quantize(const QuantizeRequest& request) {
                                 checkpoint.method,
                                 "quantize the run that trained the float network"});
   }
-  // The network and its data are the checkpoint's; how to quantize is the request's.
-  Config config = config_from_ini(checkpoint.config_text, request.checkpoint.string());
-  config.quant = request.config.quant;
-  config.profile = request.config.quant.method == "ptq-weight-only"
-                       ? ""
-                       : usable_profile(request.config.profile).name;
-  config.threads = request.config.threads;
-  config.isa = request.config.isa;
-  config.data.path = request.config.data.path;
+  Config config = config_for(checkpoint, request.config, request.checkpoint);
   const Experiment experiment(config);
+  resolve_auto_bits(config, checkpoint, experiment);
   quantize_checkpoint(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);
   checkpoint.environment = train::current_environment(checkpoint.environment.precision);

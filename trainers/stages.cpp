@@ -141,6 +141,10 @@ void require_possible_stages(const Config& config, bool has_init) {
     refuse("quant.adaround", cat("false with quant.quantizer = ", options.quantizer), "true",
            "it learns how weights round, and here their tanh is rounded");
   }
+  if (options.bits == "auto" && (!has_init || options.delay_epochs > 0)) {
+    refuse("quant.bits", "equal without --init, or with quant.delay_epochs", "auto",
+           "widths are chosen for a trained network: give --init FILE and no delay");
+  }
   if (options.distill_weight > 0.0 && !has_init) {
     refuse("quant.distill_weight", "--init FILE, whose network teaches", "none",
            "give a trained checkpoint, or set it to 0");

@@ -19,10 +19,12 @@ namespace {
 static_assert(std::atomic<bool>::is_always_lock_free, "request_stop runs in a signal handler");
 std::atomic<bool> stop_requested{false};
 
-train::Checkpoint fresh_checkpoint(const TrainRequest& request, const Config& config,
+// Chooses the widths in `config` where they are quant.bits = auto.
+train::Checkpoint fresh_checkpoint(const TrainRequest& request, Config& config,
                                    const Experiment& experiment) {
   train::Checkpoint checkpoint = float_checkpoint(config, experiment);
   if (!request.init.empty()) start_from(checkpoint, config, experiment, request.init);
+  if (config.quant.method == "qat") resolve_auto_bits(config, checkpoint, experiment);
   advance_stage(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);
   return checkpoint;

@@ -64,36 +64,8 @@ class ImageVariety {
   bool varies_ = false;
 };
 
-void calibrate_weight(const Node& node, ParameterStore& store, const ObserverOptions& options) {
-  const Tensor& weight = store.at(node.inputs[0]).value;
-  require_finite(node.inputs[0], kernels::min_max(weight.data<float>(), weight.elements()));
-  const integer::AffineFormat format = format_of(node);
-  const std::int64_t rows = node.has("axis") ? weight.shape()[0] : 1;
-  const std::int64_t cols = weight.elements() / rows;
-  float* scale = store.at(scale_name(node)).value.data<float>();
-  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      scale[row] = weight_scale(weight.span<float>().subspan(static_cast<std::size_t>(row * cols),
-                                                             static_cast<std::size_t>(cols)),
-                                format, options);
-    }
-  });
-  // A zero row has scale 1 by definition; it must not raise the others.
-  float largest = 0.0F;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const kernels::MinMax range = kernels::min_max(weight.data<float>() + row * cols, cols);
-    if (range.min != 0.0F || range.max != 0.0F) {
-      largest = std::max(largest, scale[row]);
-    } else {
-      scale[row] = 0.0F;
-    }
-  }
-  if (largest == 0.0F) largest = 1.0F;
-  for (std::int64_t row = 0; row < rows; ++row) {
-    const float least = largest * kSmallestChannelRatio;
-    scale[row] = std::max(scale[row], options.power_of_two ? power_of_two_scale(least) : least);
-  }
-}
+// Grids of one and two bits need no calibration: their quantizers start from the weights.
+bool has_levels(const Node& node) { return format_of(node).grid != integer::Grid::kAffine; }
 
 // Grids of one and two bits need no calibration: their quantizers start from the weights.
 bool has_levels(const Node& node) { return format_of(node).grid != integer::Grid::kAffine; }
@@ -145,16 +117,47 @@ CalibrationOptions calibration_options(const QuantOptions& options) {
   return out;
 }
 
-Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatches& batches,
-                std::int64_t batch, const CalibrationOptions& options) {
-  // Declares every parameter, scales included, before they are set.
-  layers::Network declared(graph, quantized_layers(), store, {.batch = batch, .training = false});
+std::vector<float> weight_scales(const std::string& name, ConstTensorView weight, std::int64_t rows,
+                                 const integer::AffineFormat& format,
+                                 const ObserverOptions& options) {
+  require_finite(name, kernels::min_max(weight.data<float>(), weight.elements()));
+  const std::int64_t cols = weight.elements() / rows;
+  std::vector<float> scales(static_cast<std::size_t>(rows));
+  float* scale = scales.data();
+  parallel_for(rows, 1, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      scale[row] = weight_scale(weight.span<float>().subspan(static_cast<std::size_t>(row * cols),
+                                                             static_cast<std::size_t>(cols)),
+                                format, options);
+    }
+  });
+  // A zero row has scale 1 by definition; it must not raise the others.
+  float largest = 0.0F;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const kernels::MinMax range = kernels::min_max(weight.data<float>() + row * cols, cols);
+    if (range.min != 0.0F || range.max != 0.0F) {
+      largest = std::max(largest, scale[row]);
+    } else {
+      scale[row] = 0.0F;
+    }
+  }
+  if (largest == 0.0F) largest = 1.0F;
+  for (std::int64_t row = 0; row < rows; ++row) {
+    const float least = largest * kSmallestChannelRatio;
+    scale[row] = std::max(scale[row], options.power_of_two ? power_of_two_scale(least) : least);
+  }
+  return scales;
+}
+
+ObservedTensors observe_activations(const Graph& graph, ParameterStore& store,
+                                    const CalibrationBatches& batches, std::int64_t batch,
+                                    const ObserverOptions& options) {
   layers::Network network(strip_fake_quant(graph), layers::float_layers(), store,
                           {.batch = batch, .training = false, .keep_all_tensors = true});
   const auto tensors = tensors_of_grids(graph);
-  std::map<std::string, ActivationObserver> observed;
+  ObservedTensors observed;
   for (const auto& [name, held] : tensors) {
-    ObserverOptions chosen = options.activations;
+    ObserverOptions chosen = options;
     // Entropy clips at a spike, and images have one: on Fashion-MNIST's black background it cut off
     // every pixel brighter than that is dark, and four points of accuracy.
     const bool pixels = graph.find(name)->op == "input";
@@ -189,7 +192,16 @@ Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatc
       }
     });
   }
+  return observed;
+}
 
+Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatches& batches,
+                std::int64_t batch, const CalibrationOptions& options) {
+  // Declares every parameter, scales included, before they are set.
+  const layers::Network declared(graph, quantized_layers(), store,
+                                 {.batch = batch, .training = false});
+  const ObservedTensors observed =
+      observe_activations(graph, store, batches, batch, options.activations);
   Graph out;
   for (const Node& original : graph.nodes()) {
     Node node = original;
@@ -197,7 +209,11 @@ Graph calibrate(const Graph& graph, ParameterStore& store, const CalibrationBatc
       // start_quantizers() sets what there is to set.
     } else if (is_fake_quant(node) && !node.has("share")) {
       if (is_weight(graph, node)) {
-        calibrate_weight(node, store, options.weights);
+        const Tensor& weight = store.at(node.inputs[0]).value;
+        const std::vector<float> scales =
+            weight_scales(node.inputs[0], weight, node.has("axis") ? weight.shape()[0] : 1,
+                          format_of(node), options.weights);
+        std::copy(scales.begin(), scales.end(), store.at(scale_name(node)).value.data<float>());
       } else {
         const ActivationObserver& observer = observed.at(node.inputs[0]);
         const bool asymmetric = node.integer("asymmetric", 0) != 0;

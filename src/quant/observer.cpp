@@ -61,6 +61,13 @@ float largest_magnitude(kernels::MinMax range) {
   return std::max(std::abs(range.min), std::abs(range.max));
 }
 
+float fitted_scale(const SpreadMoments& moments, const integer::AffineFormat& format,
+                   bool power_of_two) {
+  const double step = fitted_step(moments, level_grid(format));
+  if (!power_of_two) return static_cast<float>(step);
+  return std::ldexp(1.0F, static_cast<int>(std::lround(std::log2(step))));
+}
+
 // Steps between real 0 and the far end of the grid: 2^b codes of one sign, or 2^(b-1) of each.
 int levels_of_one_sign(const integer::AffineFormat& format) {
   const bool one_sided = !format.is_signed && format.zero_point == format.range.qmin;
@@ -100,8 +107,9 @@ ObserverKind observer_from_word(std::string_view word) {
   if (word == "percentile") return ObserverKind::kPercentile;
   if (word == "kl") return ObserverKind::kKl;
   if (word == "mse") return ObserverKind::kMse;
-  throw ConfigError(
-      ErrorText{"quant.observer", "minmax, ema, percentile, kl or mse", std::string(word), ""});
+  if (word == "sqnr") return ObserverKind::kSqnr;
+  throw ConfigError(ErrorText{"quant.observer", "minmax, ema, percentile, kl, mse or sqnr",
+                              std::string(word), ""});
 }
 
 float mse_scale(const Histogram& histogram, const integer::AffineFormat& format,
@@ -137,6 +145,11 @@ float weight_scale(std::span<const float> values, const integer::AffineFormat& f
                    const ObserverOptions& options) {
   if (values.empty()) return 1.0F;
   if (options.kind == ObserverKind::kMse) return mse_scale(values, format, options.power_of_two);
+  if (options.kind == ObserverKind::kSqnr) {
+    SpreadMoments moments;
+    moments.add(values);
+    return fitted_scale(moments, format, options.power_of_two);
+  }
   kernels::MinMax range = range_of(values);
   if (options.kind == ObserverKind::kPercentile) {
     range = cut(range, percentile_magnitude(values, options.percentile));
@@ -158,11 +171,14 @@ void ActivationObserver::see_range(kernels::MinMax batch) {
 }
 
 bool ActivationObserver::needs_values() const {
-  return options_.kind == ObserverKind::kMse || options_.kind == ObserverKind::kPercentile ||
-         options_.kind == ObserverKind::kKl;
+  return options_.kind != ObserverKind::kMinMax && options_.kind != ObserverKind::kEma;
 }
 
 void ActivationObserver::see_values(std::span<const float> values) {
+  if (options_.kind == ObserverKind::kSqnr) {
+    moments_.add(values);
+    return;
+  }
   const bool magnitudes = options_.kind != ObserverKind::kMse;
   if (histogram_.counts().empty()) {
     histogram_ = magnitudes
@@ -186,6 +202,7 @@ kernels::MinMax ActivationObserver::chosen_range(const integer::AffineFormat& fo
       return cut(range_, kl_threshold(histogram_, levels_of_one_sign(format)));
     case ObserverKind::kMinMax:
     case ObserverKind::kMse:
+    case ObserverKind::kSqnr:
       break;
   }
   return range_;
@@ -196,6 +213,9 @@ AsymmetricGrid ActivationObserver::grid(integer::AffineFormat format, bool asymm
   if (asymmetric) format.zero_point = asymmetric_grid(range, format.range).zero_point;
   if (options_.kind == ObserverKind::kMse) {
     return {mse_scale(histogram_, format, options_.power_of_two), format.zero_point};
+  }
+  if (options_.kind == ObserverKind::kSqnr) {
+    return {fitted_scale(moments_, format, options_.power_of_two), format.zero_point};
   }
   const float scale = scale_for_range(range, format);
   return {options_.power_of_two ? power_of_two_scale(scale) : scale, format.zero_point};

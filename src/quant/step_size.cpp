@@ -4,7 +4,10 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <mutex>
 #include <numbers>
+#include <tuple>
 
 #include "bitloom/core/error.h"
 
@@ -141,7 +144,9 @@ double sqnr_db_of_step(Density density, const LevelGrid& grid, double step) {
   return -10.0 * std::log10(squared_error(density, grid, step));
 }
 
-StepSize optimal_step(Density density, const LevelGrid& grid) {
+namespace {
+
+StepSize solve(Density density, const LevelGrid& grid) {
   constexpr int kScan = 256;
   constexpr double kWidest = 4.0;  // no density here wants a step above 2
   constexpr double kRatio = 0.96;
@@ -163,6 +168,19 @@ StepSize optimal_step(Density density, const LevelGrid& grid) {
   }
   const double step = 0.5 * (low + high);
   return {step, sqnr_db_of_step(density, grid, step)};
+}
+
+}  // namespace
+
+StepSize optimal_step(Density density, const LevelGrid& grid) {
+  using Question = std::tuple<Density, int, int, double, bool>;
+  static std::mutex mutex;
+  static std::map<Question, StepSize> known;
+  const Question question{density, grid.low, grid.high, grid.offset, grid.one_sided};
+  const std::lock_guard lock(mutex);
+  const auto found = known.find(question);
+  if (found != known.end()) return found->second;
+  return known.emplace(question, solve(density, grid)).first->second;
 }
 
 double kappa_db_per_bit(Density density, int low_bits, int high_bits) {
@@ -198,6 +216,22 @@ Density nearest_density(double mean_magnitude, double rms) {
     return std::abs(a - ratio) < std::abs(b - ratio);
   });
   return static_cast<Density>(nearest - ratios.begin());
+}
+
+void SpreadMoments::add(std::span<const float> values) {
+  for (const float value : values) {
+    if (value == 0.0F) continue;
+    ++count;
+    magnitudes += std::abs(double{value});
+    squares += double{value} * double{value};
+  }
+}
+
+double fitted_step(const SpreadMoments& moments, const LevelGrid& grid) {
+  if (moments.count == 0) return 1.0;
+  const auto count = static_cast<double>(moments.count);
+  const double rms = std::sqrt(moments.squares / count);
+  return rms * optimal_step(nearest_density(moments.magnitudes / count, rms), grid).step;
 }
 
 double FixedPointFormat::step() const { return std::ldexp(1.0, -fractional_bits); }

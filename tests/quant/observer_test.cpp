@@ -157,6 +157,24 @@ TEST(WeightScale, TakesTheWordOfEachKind) {
   EXPECT_EQ(weight_scale({}, s8, {}), 1.0F);
 }
 
+// 4 bits of deviation 1: the step of 16 levels with one at zero; behind a ReLU that of 16 on one
+// side, whatever share the zeros have.
+TEST(ActivationObserver, FitsTheStepOfADensity) {
+  std::vector<float> values(20000);
+  const RandomStream random(9, "gaussian");
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.normal(i);
+  const double both = optimal_step(Density::kGaussian, level_grid(kS4)).step;
+  const ObserverOptions options{.kind = ObserverKind::kSqnr};
+  EXPECT_NEAR(watched(values, options).grid(kS4, false).scale, both, 0.02 * both);
+  EXPECT_NEAR(weight_scale(values, kS4, options), both, 0.02 * both);
+  // 2^round(log2 0.33) = 0.25, where rounding up would give 0.5.
+  EXPECT_EQ(weight_scale(values, kS4, {.kind = ObserverKind::kSqnr, .power_of_two = true}), 0.25F);
+  for (float& value : values) value = std::max(value, 0.0F);
+  const integer::AffineFormat u4{4, false, 0, {0, 15}};
+  const double one = optimal_step(Density::kGaussian, level_grid(u4)).step;
+  EXPECT_NEAR(watched(values, options).grid(u4, false).scale, one, 0.02 * one);
+}
+
 // Eight magnitudes 1 .. 8, each its own bin of [0, 8]: half of them lie at or below 4.
 TEST(PercentileThreshold, IsTheEdgeThatHoldsTheShare) {
   const std::vector<float> values{-0.5F, 1.5F, -2.5F, 3.5F, 4.5F, -5.5F, 6.5F, 7.5F};

@@ -4,6 +4,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
+#include <string>
+#include <vector>
 
 #include "bitloom/core/tensor.h"
 #include "bitloom/layers/graph.h"
@@ -27,6 +30,23 @@ struct CalibrationOptions {
 /// `observer` too where it is empty. @throws ConfigError for a word that is no observer of its
 /// kind.
 CalibrationOptions calibration_options(const QuantOptions& options);
+
+/// One observer for each grid of activations, by the name of the tensor that the grid's owner
+/// quantizes ("relu1"); grids of other widths than the graph's can be read from it too.
+using ObservedTensors = std::map<std::string, ActivationObserver>;
+
+/// Runs the float network behind `graph` (which has fake_quant nodes) over all batches.
+/// @throws as calibrate().
+ObservedTensors observe_activations(const layers::Graph& graph, layers::ParameterStore& store,
+                                    const CalibrationBatches& batches, std::int64_t batch,
+                                    const ObserverOptions& options);
+
+/// Scales of a weight on a grid of `format`: one for each of its `rows` rows (1: for all of it). A
+/// row whose own scale would be below 1/1000 of the largest takes that.
+/// @throws NumericError with `name` if a value is not finite.
+std::vector<float> weight_scales(const std::string& name, ConstTensorView weight, std::int64_t rows,
+                                 const integer::AffineFormat& format,
+                                 const ObserverOptions& options);
 
 /// Sets "<node>.scale" (and ".range" of ema) of every fake_quant node from the float network's
 /// tensors: activations over all batches, weights per channel. A channel whose own scale would be

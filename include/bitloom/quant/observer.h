@@ -9,6 +9,7 @@
 #include "bitloom/integer/affine.h"
 #include "bitloom/kernels/fake_quant.h"
 #include "bitloom/quant/histogram.h"
+#include "bitloom/quant/step_size.h"
 
 namespace bitloom::quant {
 
@@ -44,8 +45,13 @@ AsymmetricGrid asymmetric_grid(kernels::MinMax range, integer::CodeRange codes);
 ///   percentile  T = percentile of |x|; range = [min, max] cut to [-T, T].
 ///   kl          T = kl_threshold() of |x|; range likewise. Activations; calibrate() takes mse for
 ///               the network's input.
-///   mse         the scale of least squared error (mse_scale); its range is not named.
-enum class ObserverKind : std::uint8_t { kMinMax, kEma, kPercentile, kKl, kMse };
+///   mse         the scale of least squared error (mse_scale); its range is not named. The
+///   L2-optimal
+///               search on the values themselves of Anwar, Hwang, Sung, "Fixed point optimization
+///               of deep convolutional neural networks for object recognition", ICASSP 2015.
+///   sqnr        the same for a density fitted to the values: fitted_step() of quant/step_size.h;
+///               with powers of two the nearest, round(-log2 step). No range either.
+enum class ObserverKind : std::uint8_t { kMinMax, kEma, kPercentile, kKl, kMse, kSqnr };
 ObserverKind observer_from_word(std::string_view word);  ///< @throws ConfigError
 
 /// What an observer is told.
@@ -87,7 +93,7 @@ class ActivationObserver {
   void see_values(std::span<const float> values);
 
   kernels::MinMax range() const { return range_; }  ///< least and greatest of all batches
-  /// The range that the options choose; for mse the whole one.
+  /// The range that the options choose; for mse and sqnr the whole one.
   kernels::MinMax chosen_range(const integer::AffineFormat& format) const;
   /// Scale and zero point. The zero point is the format's, unless `asymmetric`: then that of
   /// asymmetric_grid(chosen_range), and the scale is the least one with which the rounded zero
@@ -100,6 +106,7 @@ class ActivationObserver {
   kernels::MinMax range_;
   kernels::MinMax moving_;
   Histogram histogram_;
+  SpreadMoments moments_;  // sqnr
 };
 
 }  // namespace bitloom::quant

@@ -29,6 +29,14 @@ struct QuantOptions {
   /// weights and input of the first and the last layer; 0: as the rest, 32: they stay real
   int first_last_bits = 8;
   LayerBitsTable layer_bits;        ///< layers with widths of their own, end layers included
+  /// "equal" widths, or "auto": quant/choose_bits.h finds layer_bits before anything else runs
+  std::string bits = "equal";
+  int min_bits = 2;                ///< bits = auto: limits of every width
+  int max_bits = 8;                ///< likewise
+  double target_sqnr_db = 0.0;     ///< bits = auto: of the logits, predicted; 0: as equal widths
+  double target_size_ratio = 0.0;  ///< bits = auto: weights / their float size; 0: no such target
+  double target_bit_operations = 0.0;  ///< bits = auto: share of those of w8a8; 0: no such target
+  std::string noise_rule = "refined";  ///< bits = auto: "plain" (harmonic) or "refined" (gains)
   bool narrow_weights = false;      ///< symmetric range below 8 bits too
   bool asymmetric = false;          ///< u8 with a calibrated zero point for signed activations
   bool per_channel = true;          ///< one weight scale per output channel; else per tensor

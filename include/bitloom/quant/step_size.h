@@ -53,7 +53,8 @@ double sqnr_db_of_step(Density density, const LevelGrid& grid, double step);
 /// with M0, M1 the density's mass and first moment over the level's cell, in closed form; found by
 /// bisection around the best of a logarithmic scan, as the gamma density has local minima.
 /// Agrees with Sayood, "Introduction to Data Compression", table 9.3 (mid-rise), to its 4 digits.
-/// Its twin on data instead of a density is mse_scale() of quant/observer.h.
+/// Its twin on data instead of a density is mse_scale() of quant/observer.h. Each answer is
+/// computed once and remembered.
 StepSize optimal_step(Density density, const LevelGrid& grid);
 
 /// dB that one more bit gives, between two widths of the mid-rise grid:
@@ -65,6 +66,19 @@ double measured_kappa_db_per_bit(std::span<const int> bits, std::span<const doub
 
 /// The density whose mean|x| / rms is nearest: 0.866, 0.798, 0.707 and 0.577 in the order above.
 Density nearest_density(double mean_magnitude, double rms);
+
+/// What a density is fitted to: moments about 0 of the values that are not 0. Zeros keep their
+/// value on every grid with a level there, and a ReLU makes them by the half, so they would only
+/// widen the spike in the middle.
+struct SpreadMoments {
+  std::int64_t count = 0;
+  double magnitudes = 0.0;  ///< sum |x|
+  double squares = 0.0;     ///< sum x^2
+  void add(std::span<const float> values);
+};
+
+/// rms * optimal_step(nearest density, grid); 1 where every value was 0.
+double fitted_step(const SpreadMoments& moments, const LevelGrid& grid);
 
 /// Where the binary point lies: `bits` in all, sign included, n of them fractional (may be negative
 /// or exceed bits), so that the step is 2^-n.

@@ -1,0 +1,236 @@
+#include "bitloom/quant/sqnr.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "bitloom/core/error.h"
+#include "bitloom/core/random.h"
+#include "bitloom/layers/network.h"
+#include "bitloom/quant/passes.h"
+#include "bitloom/quant/quantized_layers.h"
+#include "bitloom/quant/step_size.h"
+#include "support/error_matchers.h"
+
+namespace bitloom::quant {
+namespace {
+
+using layers::Graph;
+using layers::ParameterStore;
+
+constexpr std::int64_t kBatch = 32;
+
+constexpr const char* kResidual = R"(bitloom-graph 1
+input = input(shape=3x8x8)
+conv1.weight = parameter(shape=8x3x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+bn1 = batch_norm(conv1)
+relu1 = relu(bn1)
+conv2.weight = parameter(shape=8x8x3x3)
+conv2 = conv2d(relu1, conv2.weight, pad=1)
+bn2 = batch_norm(conv2)
+add1 = add(bn2, relu1)
+relu2 = relu(add1)
+conv3.weight = parameter(shape=16x8x3x3)
+conv3 = conv2d(relu2, conv3.weight, pad=1, stride=2)
+bn3 = batch_norm(conv3)
+down.weight = parameter(shape=16x8x1x1)
+down = conv2d(relu2, down.weight, stride=2)
+down.bn = batch_norm(down)
+add2 = add(bn3, down.bn)
+relu3 = relu(add2)
+gap = global_avg_pool(relu3)
+flatten = flatten(gap)
+fc.weight = parameter(shape=4x16)
+fc = linear(flatten, fc.weight, bias=1)
+)";
+
+// `depth` linear layers of `width` values; no activation function, so all noise passes on.
+std::string chain_text(int depth, int width) {
+  std::string text = cat("bitloom-graph 1\ninput = input(shape=", width, "x1x1)\n");
+  std::string source = "input";
+  for (int i = 1; i <= depth; ++i) {
+    text += cat("fc", i, ".weight = parameter(shape=", width, "x", width, ")\n", "fc", i,
+                " = linear(", source, ", fc", i, ".weight)\n");
+    source = cat("fc", i);
+  }
+  return text;
+}
+
+struct Probed {
+  explicit Probed(const std::string& text, QuantOptions wanted = {}) : options(std::move(wanted)) {
+    graph = Graph::parse(text, "test");
+    const Shape shape = graph.nodes().front().shape("shape");
+    images = Tensor(DType::kF32, shape.with_batch(kBatch));
+    const RandomStream random(5, "images");
+    for (std::int64_t i = 0; i < images.elements(); ++i) {
+      images.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
+    }
+    layers::Network network(graph, layers::float_layers(), store, {.batch = kBatch});
+    for (int step = 0; step < 3; ++step) network.forward(images, layers::Phase::kTrain);
+    batches = [this](const auto& use) { use(images.view()); };
+  }
+  NoiseProbe probe() {
+    return NoiseProbe(graph, store, options, {integer::profile_named("int8"), true}, batches,
+                      kBatch);
+  }
+  // Output noise power of the passes' own network, as post-training quantization makes it.
+  double quantized_noise(QuantOptions with) {
+    ParameterStore copies(store.seed());
+    for (const auto& [name, parameter] : store.all()) {
+      copy(parameter.value,
+           copies.declare(name, parameter.value.shape(), parameter.role, {}).value);
+    }
+    const Graph quantized = quantize_network(
+        graph, copies, with, {integer::profile_named("int8"), true}, batches, kBatch);
+    layers::Network real(graph, layers::float_layers(), copies,
+                         {.batch = kBatch, .training = false});
+    layers::Network coded(quantized, quantized_layers(), copies,
+                          {.batch = kBatch, .training = false});
+    const ConstTensorView a = real.forward(images, layers::Phase::kEvaluate);
+    const ConstTensorView b = coded.forward(images, layers::Phase::kEvaluate);
+    double sum = 0.0;
+    for (std::int64_t i = 0; i < a.elements(); ++i) {
+      sum += std::pow(double{a.data<float>()[i]} - double{b.data<float>()[i]}, 2);
+    }
+    return sum / static_cast<double>(a.elements());
+  }
+
+  QuantOptions options;
+  ParameterStore store{3};
+  Graph graph;
+  Tensor images;
+  CalibrationBatches batches;
+};
+
+double measured_db(NoiseProbe& probe, const StepBits& bits) {
+  const std::vector<StepBits> one{bits};
+  return to_db(probe.output_signal(), probe.measure(one).front().output);
+}
+
+TEST(NoiseProbe, KnowsEveryStepAndItsSources) {
+  Probed setup(kResidual);
+  const NoiseProbe probe = setup.probe();
+  ASSERT_EQ(probe.steps().size(), 11U);  // 5 weights, input, 3 outputs, the downsample, the average
+  std::size_t gap = 0;
+  std::size_t down = 0;
+  for (std::size_t i = 0; i < probe.steps().size(); ++i) {
+    if (probe.steps()[i].node == "gap.q") gap = i;
+    if (probe.steps()[i].node == "down.bn.q") down = i;
+  }
+  EXPECT_EQ(probe.steps()[gap].layer, "conv3");
+  EXPECT_EQ(probe.steps()[gap].elements, 16);
+  EXPECT_EQ(probe.sources(gap).size(), 10U);  // all but the weights of fc
+  EXPECT_EQ(probe.sources(down).size(), 7U);  // conv3 is on the other branch
+  EXPECT_EQ(probe.steps()[down].layer, "down");
+}
+
+// The taps compute what the graph of the passes computes, at every width that it has.
+TEST(NoiseProbe, MeasuresWhatQuantizationMakes) {
+  for (const bool asymmetric : {false, true}) {
+    Probed setup(kResidual, {.method = "ptq-static", .asymmetric = asymmetric});
+    NoiseProbe probe = setup.probe();
+    for (const int bits : {3, 8}) {
+      QuantOptions options = setup.options;
+      options.weight_bits = options.activation_bits = bits;
+      options.first_last_bits = 0;
+      const std::vector<StepBits> all{probe.all_at(bits)};
+      const double expected = setup.quantized_noise(options);
+      EXPECT_NEAR(probe.measure(all).front().output / expected, 1.0, 1e-4) << bits;
+    }
+  }
+}
+
+TEST(NoiseProbe, OffMeansNoNoise) {
+  Probed setup(kResidual);
+  NoiseProbe probe = setup.probe();
+  const std::vector<StepBits> none{probe.all_at(0)};
+  const Noise noise = probe.measure(none).front();
+  EXPECT_EQ(noise.output, 0.0);
+  EXPECT_EQ(predict_plain_db(probe, none.front()), std::numeric_limits<double>::infinity());
+  for (const double power : noise.at_step) EXPECT_EQ(power, 0.0);
+}
+
+// Widths 9 and 10 have no integer model; each bit more takes 5 to 6 dB of noise away.
+TEST(NoiseProbe, GoesOnPastEightBits) {
+  Probed setup(kResidual);
+  NoiseProbe probe = setup.probe();
+  for (const QuantizationStep& step : probe.steps()) {
+    for (int bits = 7; bits < kWidestBits; ++bits) {
+      EXPECT_NEAR(step.sqnr_db(bits + 1) - step.sqnr_db(bits), 5.5, 1.6) << step.node << bits;
+    }
+  }
+  EXPECT_NEAR(measured_db(probe, probe.all_at(10)) - measured_db(probe, probe.all_at(8)), 11.0,
+              2.5);
+}
+
+TEST(NoiseProbe, RefinedPredictionFollowsMeasurement) {
+  Probed setup(kResidual);
+  NoiseProbe probe = setup.probe();
+  const NoiseGains gains = measure_gains(probe, 8);
+  for (int bits = 6; bits <= kWidestBits; ++bits) {
+    const StepBits all = probe.all_at(bits);
+    EXPECT_NEAR(predict_refined_db(probe, gains, all), measured_db(probe, all), 1.0) << bits;
+  }
+  // At the ends of the steps too, where residuals join.
+  const StepBits all = probe.all_at(7);
+  const std::vector<StepBits> one{all};
+  const Noise noise = probe.measure(one).front();
+  for (std::size_t i = 0; i < probe.steps().size(); ++i) {
+    EXPECT_NEAR(predict_refined_db(probe, gains, all, i),
+                to_db(probe.steps()[i].signal, noise.at_step[i]), 1.5)
+        << probe.steps()[i].node;
+  }
+}
+
+// A chain of linear layers: signal and noise grow alike, so the plain rule holds, and twice the
+// depth costs 3 dB.
+TEST(NoiseProbe, DoubleDepthCostsThreeDecibels) {
+  double last_measured = 0.0;
+  double last_predicted = 0.0;
+  for (const int depth : {4, 8, 16}) {
+    Probed setup(chain_text(depth, 64));
+    NoiseProbe probe = setup.probe();
+    const StepBits all = probe.all_at(6);
+    const double predicted = predict_plain_db(probe, all);
+    const double measured = measured_db(probe, all);
+    EXPECT_NEAR(predicted, measured, 1.0) << depth;
+    if (depth > 4) {
+      EXPECT_NEAR(last_predicted - predicted, 3.0, 0.4);
+      EXPECT_NEAR(last_measured - measured, 3.0, 1.0);
+    }
+    last_measured = measured;
+    last_predicted = predicted;
+  }
+}
+
+// Gaussian weights: a step's SQNR is the density's, and kappa too.
+TEST(NoiseProbe, StepsLoseWhatTheirDensityPredicts) {
+  Probed setup(chain_text(2, 128), {.method = "ptq-static", .per_channel = false});
+  const NoiseProbe probe = setup.probe();
+  std::vector<int> widths;
+  std::vector<double> measured;
+  for (int bits = 4; bits <= 8; ++bits) {
+    const integer::AffineFormat format{bits, true, 0, integer::weight_range(bits, false)};
+    const double predicted = optimal_step(Density::kGaussian, level_grid(format)).sqnr_db;
+    widths.push_back(bits);
+    measured.push_back(probe.steps()[1].sqnr_db(bits));
+    ASSERT_TRUE(probe.steps()[1].is_weight);
+    EXPECT_NEAR(measured.back(), predicted, 0.4) << bits;
+  }
+  EXPECT_NEAR(measured_kappa_db_per_bit(widths, measured),
+              kappa_db_per_bit(Density::kGaussian, 4, 8), 0.15);
+}
+
+TEST(NoiseProbe, NamesWhatHasNoSpread) {
+  Probed dead(kResidual);
+  for (float& weight : dead.store.at("down.weight").value.span<float>()) weight = 0.0F;
+  dead.options.method = "ptq-weight-only";
+  EXPECT_ERROR(NumericError, dead.probe(), "down.weight.q: expected finite values that are not");
+  Probed nan(kResidual);
+  nan.store.at("conv2.weight").value.span<float>()[0] = std::nanf("");
+  EXPECT_THROW(nan.probe(), NumericError);
+}
+
+}  // namespace
+}  // namespace bitloom::quant

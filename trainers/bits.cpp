@@ -1,0 +1,209 @@
+#include "bitloom/trainers/bits.h"
+
+#include <chrono>
+#include <cmath>
+#include <limits>
+
+#include "bitloom/core/error.h"
+#include "bitloom/quant/step_size.h"
+#include "probe.h"
+
+namespace bitloom::trainers {
+namespace {
+
+using quant::AllocationProblem;
+using quant::NoiseProbe;
+using quant::QuantizationStep;
+using quant::StepBits;
+
+constexpr int kNarrowestReport = 4;
+constexpr int kWidestReal = 8;
+constexpr double kWidestProducts = 64.0;
+
+class Seconds {
+ public:
+  double passed() const {
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
+// Checkpoint, configuration and data of a request, in the order in which each needs the last.
+struct Opened {
+  explicit Opened(const NoiseRequest& request)
+      : checkpoint(train::load_trained(request.checkpoint)),
+        config(config_for(checkpoint, request.config, request.checkpoint)),
+        experiment(config),
+        probed(checkpoint, config, experiment, request.images) {}
+
+  train::Checkpoint checkpoint;
+  Config config;
+  Experiment experiment;
+  Probed probed;
+};
+
+void add_density(const QuantizationStep& step, StepSqnr& row) {
+  std::vector<int> bits;
+  std::vector<double> own;
+  for (int width = kNarrowestReport; width <= kWidestReal; ++width) {
+    bits.push_back(width);
+    own.push_back(step.sqnr_db(width));
+  }
+  row.kappa_db_per_bit = quant::measured_kappa_db_per_bit(bits, own);
+  double nearest = std::numeric_limits<double>::infinity();
+  for (const quant::Density density : {quant::Density::kUniform, quant::Density::kGaussian,
+                                       quant::Density::kLaplacian, quant::Density::kGamma}) {
+    const double kappa = quant::kappa_db_per_bit(density, kNarrowestReport, kWidestReal);
+    if (std::abs(kappa - row.kappa_db_per_bit) >= nearest) continue;
+    nearest = std::abs(kappa - row.kappa_db_per_bit);
+    row.density = quant::to_word(density);
+    row.predicted_kappa_db_per_bit = kappa;
+  }
+}
+
+double bit_operations(const AllocationProblem& sizes, const NoiseProbe& probe,
+                      const std::vector<int>& bits) {
+  AllocationProblem operations = sizes;
+  quant::count_bit_operations(operations, probe);
+  return operations.cost(bits) / kWidestProducts;
+}
+
+AllocationSummary summary_of(const char* method, Probed& probed, const AllocationProblem& problem,
+                             const std::vector<int>& bits, double seconds) {
+  const double average = quant::average_bits(problem, bits, true);
+  return {.method = method,
+          .average_weight_bits = average,
+          .average_activation_bits = quant::average_bits(problem, bits, false),
+          .size_ratio = average / 32.0,
+          .bit_operations_ratio = bit_operations(problem, probed.probe(), bits),
+          .predicted_db = problem.sqnr_db(bits),
+          .measured_db = probed.measured_db(problem, bits),
+          .seconds = seconds};
+}
+
+// SQNR noises of each step at each width alone, in the places of predicted ones.
+AllocationProblem sensitivity_problem(Probed& probed) {
+  NoiseProbe& probe = probed.probe();
+  const std::size_t count = probe.steps().size();
+  std::vector<StepBits> alone;
+  for (std::size_t i = 0; i < count; ++i) {
+    for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
+      alone.push_back(probe.all_at(0));
+      alone.back()[i] = bits;
+    }
+  }
+  const std::vector<quant::Noise> noises = probe.measure(alone);
+  AllocationProblem problem = probed.problem(nullptr);
+  for (quant::AllocationItem& item : problem.items) {
+    item.noise = {};
+    for (std::size_t n = 0; n < noises.size(); ++n) {
+      const QuantizationStep& step = probe.steps()[n / (kWidestReal - quant::kNarrowestBits + 1)];
+      if (step.layer != item.layer || step.is_weight != item.is_weight) continue;
+      const int bits =
+          quant::kNarrowestBits + static_cast<int>(n % (kWidestReal - quant::kNarrowestBits + 1));
+      item.noise.at(bits) += noises[n].output / probe.output_signal();
+    }
+  }
+  return problem;
+}
+
+}  // namespace
+
+SqnrReport measure_sqnr(const NoiseRequest& request) {
+  Opened opened(request);
+  NoiseProbe& probe = opened.probed.probe();
+  SqnrReport report{.network = opened.checkpoint.network, .images = opened.probed.images()};
+  std::vector<StepBits> uniform;
+  for (int bits = kNarrowestReport; bits <= quant::kWidestBits; ++bits) {
+    report.widths.push_back(bits);
+    uniform.push_back(probe.all_at(bits));
+  }
+  const quant::NoiseGains gains = quant::measure_gains(probe, kGainBits);
+  const std::vector<quant::Noise> measured = probe.measure(uniform);
+  for (std::size_t s = 0; s < probe.steps().size(); ++s) {
+    const QuantizationStep& step = probe.steps()[s];
+    StepSqnr row{.node = step.node,
+                 .layer = step.layer,
+                 .is_weight = step.is_weight,
+                 .elements = step.elements};
+    for (std::size_t w = 0; w < uniform.size(); ++w) {
+      row.own_db.push_back(step.sqnr_db(report.widths[w]));
+      if (step.is_weight) continue;
+      row.points.push_back({report.widths[w], quant::predict_plain_db(probe, uniform[w], s),
+                            quant::predict_refined_db(probe, gains, uniform[w], s),
+                            quant::to_db(step.signal, measured[w].at_step[s])});
+    }
+    add_density(step, row);
+    report.steps.push_back(std::move(row));
+  }
+  for (std::size_t w = 0; w < uniform.size(); ++w) {
+    report.output.push_back({report.widths[w], quant::predict_plain_db(probe, uniform[w]),
+                             quant::predict_refined_db(probe, gains, uniform[w]),
+                             quant::to_db(probe.output_signal(), measured[w].output)});
+  }
+  return report;
+}
+
+SensitivityReport measure_sensitivity(const NoiseRequest& request) {
+  Opened opened(request);
+  NoiseProbe& probe = opened.probed.probe();
+  SensitivityReport report{.network = opened.checkpoint.network, .images = opened.probed.images()};
+  const Seconds clock;
+  std::vector<StepBits> alone;
+  for (std::size_t i = 0; i < probe.steps().size(); ++i) {
+    for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
+      alone.push_back(probe.all_at(0));
+      alone.back()[i] = bits;
+    }
+  }
+  const std::vector<quant::Noise> noises = probe.measure(alone);
+  report.seconds = clock.passed();
+  std::size_t next = 0;
+  for (const QuantizationStep& step : probe.steps()) {
+    SensitivityRow row{.node = step.node, .layer = step.layer, .is_weight = step.is_weight};
+    for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
+      row.output_db.push_back(quant::to_db(probe.output_signal(), noises[next++].output));
+    }
+    report.steps.push_back(std::move(row));
+  }
+  return report;
+}
+
+AllocationReport allocate_bits(const NoiseRequest& request, bool greedy) {
+  Opened opened(request);
+  Probed& probed = opened.probed;
+  const quant::QuantOptions& options = opened.config.quant;
+  const bool refined = options.noise_rule == "refined";
+  const Seconds clock;
+  quant::NoiseGains gains;
+  if (refined) gains = quant::measure_gains(probed.probe(), kGainBits);
+  const AllocationProblem problem = probed.problem(refined ? &gains : nullptr);
+  const std::vector<int> equal = probed.equal_widths(problem);
+  const quant::Allocation found = quant::choose_bits(problem, probed.probe(), equal, options);
+  const double seconds = clock.passed();
+
+  AllocationReport report{.network = opened.checkpoint.network, .images = probed.images()};
+  report.config = opened.config;
+  report.config.quant.layer_bits = quant::to_table(problem, found.bits);
+  report.config.quant.bits = "equal";
+  for (std::size_t i = 0; i < problem.items.size(); ++i) {
+    const quant::AllocationItem& item = problem.items[i];
+    report.widths.push_back(
+        {item.layer, item.is_weight, item.elements, equal[i], found.real_bits[i], found.bits[i]});
+  }
+  report.methods.push_back(summary_of("equal", probed, problem, equal, 0.0));
+  report.methods.push_back(summary_of("closed-form", probed, problem, found.bits, seconds));
+  if (greedy) {
+    const Seconds sweep;
+    const AllocationProblem measured = sensitivity_problem(probed);
+    const quant::Allocation other = quant::choose_bits(measured, probed.probe(), equal, options,
+                                                       quant::AllocationMethod::kGreedy);
+    const double passed = sweep.passed();
+    report.methods.push_back(summary_of("greedy", probed, measured, other.bits, passed));
+  }
+  return report;
+}
+
+}  // namespace bitloom::trainers

@@ -1,0 +1,48 @@
+// A float checkpoint with its data, made ready to have its noise measured.
+// Comes from: bits.h's requests, quantize.cpp, train.cpp. Goes to: quant/sqnr.h.
+#pragma once
+
+#include <cstdint>
+
+#include "bitloom/quant/choose_bits.h"
+#include "bitloom/quant/sqnr.h"
+#include "bitloom/train/checkpoint.h"
+#include "bitloom/trainers/config.h"
+#include "experiment.h"
+
+namespace bitloom::trainers {
+
+/// Probe and all that it reads; `checkpoint` and `experiment` must outlive it.
+class Probed {
+ public:
+  /// At most `images` of the validation split.
+  Probed(train::Checkpoint& checkpoint, const Config& config, const Experiment& experiment,
+         std::int64_t images);
+
+  quant::NoiseProbe& probe() { return probe_; }
+  std::int64_t images() const { return images_.count; }
+  /// The problem behind quant.bits = auto. Gains may be nullptr: the plain rule.
+  quant::AllocationProblem problem(const quant::NoiseGains* gains) const;
+  std::vector<int> equal_widths(const quant::AllocationProblem& problem) const;
+  /// SQNR of the logits with the items at these widths.
+  double measured_db(const quant::AllocationProblem& problem, const std::vector<int>& bits);
+
+ private:
+  quant::QuantOptions options_;
+  layers::Graph float_graph_;
+  quant::QuantizeTarget target_;
+  CalibrationImages images_;
+  quant::NoiseProbe probe_;
+};
+
+/// Images that a probe looks at where nobody says how many.
+inline constexpr std::int64_t kProbeImages = 256;
+/// Width at which gains are measured.
+inline constexpr int kGainBits = 8;
+
+/// quant.bits = auto: chooses config.quant.layer_bits for the float network of `checkpoint` and
+/// sets quant.bits = equal, so that what follows, and whoever reads the stored config, has the
+/// widths. Nothing otherwise.
+void resolve_auto_bits(Config& config, train::Checkpoint& checkpoint, const Experiment& experiment);
+
+}  // namespace bitloom::trainers
