@@ -11,6 +11,7 @@
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "experiment.h"
+#include "probe.h"
 #include "stages.h"
 
 namespace bitloom::trainers {

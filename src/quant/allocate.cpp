@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 #include <limits>
+#include <utility>
 
 #include "bitloom/core/error.h"
 #include "bitloom/quant/step_size.h"
@@ -16,6 +16,7 @@ using Bits = std::vector<int>;
 constexpr double kLeastNoise = 1e-30;  // of a grid that holds its tensor exactly
 constexpr double kLeastKappa = 1.0;    // dB per bit; below it no bit would ever pay
 constexpr double kSlack = 1e-12;       // relative: what rounding in the sums may do to a goal
+constexpr double kImprovement = 1e-9;  // relative: less is rounding in the running sums
 constexpr int kLinearizations = 30;
 
 // noise = c 10^(-kappa bits / 10), by least squares in dB over the item's widths.
@@ -97,94 +98,116 @@ Allocation finished(const AllocationProblem& problem, Bits bits) {
   return allocation;
 }
 
-// The item whose next width (one more, one less) has the best ratio of noise to cost.
-struct Step {
-  std::size_t item = 0;
-  double noise_per_cost = 0.0;
-  bool found = false;
+// Widths with their sums, changed one item at a time.
+class Widths {
+ public:
+  Widths(const AllocationProblem& problem, const AllocationGoal& goal, Bits bits)
+      : problem_(&problem), goal_(&goal), bits_(std::move(bits)) {
+    noise_ = problem.noise(bits_);
+    cost_ = problem.cost(bits_);
+  }
+
+  const Bits& bits() const { return bits_; }
+  std::size_t size() const { return bits_.size(); }
+  bool can(std::size_t i, int change) const {
+    const int next = bits_[i] + change;
+    return next >= problem_->items[i].min_bits && next <= problem_->items[i].max_bits;
+  }
+  double noise_change(std::size_t i, int change) const {
+    const PerWidth& noise = problem_->items[i].noise;
+    return noise.at(bits_[i] + change) - noise.at(bits_[i]);
+  }
+  double cost_change(std::size_t i, int change) const {
+    double rho = problem_->items[i].cost_per_bit;
+    for (const CostProduct& product : problem_->products) {
+      if (product.weight == i) rho += product.macs * bits_[product.source];
+      if (product.source == i) rho += product.macs * bits_[product.weight];
+    }
+    return rho * change;
+  }
+  void apply(std::size_t i, int change) {
+    noise_ += noise_change(i, change);
+    cost_ += cost_change(i, change);
+    bits_[i] += change;
+  }
+  bool meets() const { return meets_with(noise_, cost_); }
+  bool meets_after(std::size_t i, int change) const {
+    return meets_with(noise_ + noise_change(i, change), cost_ + cost_change(i, change));
+  }
+  // What is made small.
+  double objective() const { return goal_->least_sqnr_db ? cost_ : noise_; }
+  // +1 where more bits bring the goal nearer.
+  int towards_goal() const { return goal_->least_sqnr_db ? 1 : -1; }
+
+ private:
+  bool meets_with(double noise, double cost) const {
+    if (goal_->least_sqnr_db) return noise <= most_noise(*goal_);
+    return cost <= *goal_->most_cost * (1.0 + kSlack);
+  }
+
+  const AllocationProblem* problem_;
+  const AllocationGoal* goal_;
+  Bits bits_;
+  double noise_ = 0.0;
+  double cost_ = 0.0;
 };
 
-Step best_step(const AllocationProblem& problem, Bits& bits, int change,
-               const std::function<bool(const Bits&)>& allowed) {
-  Step best;
-  for (std::size_t i = 0; i < bits.size(); ++i) {
-    const AllocationItem& item = problem.items[i];
-    const int next = bits[i] + change;
-    if (next < item.min_bits || next > item.max_bits) continue;
-    const double noise = std::abs(item.noise.at(bits[i]) - item.noise.at(next));
-    const double before = problem.cost(bits);
-    bits[i] = next;
-    const double cost = std::abs(problem.cost(bits) - before);
-    const bool here = allowed(bits);
-    bits[i] -= change;
-    if (!here) continue;
-    const double ratio = noise / std::max(cost, kLeastNoise);
-    // More bits where they gain most; fewer where they lose least.
-    if (!best.found || (change > 0 ? ratio > best.noise_per_cost : ratio < best.noise_per_cost)) {
-      best = {i, ratio, true};
+constexpr std::size_t kNone = std::numeric_limits<std::size_t>::max();
+
+// The item that moves by `change` (one bit) at the best ratio of noise to cost: more bits where
+// they gain most, fewer where they lose least. kNone where none may.
+std::size_t best_item(const Widths& widths, int change, bool keeps_goal, std::size_t locked) {
+  std::size_t best = kNone;
+  double best_ratio = 0.0;
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    if (i == locked || !widths.can(i, change)) continue;
+    if (keeps_goal && !widths.meets_after(i, change)) continue;
+    const double cost = std::max(std::abs(widths.cost_change(i, change)), kLeastNoise);
+    const double ratio = -change * widths.noise_change(i, change) / cost;
+    if (best == kNone || (change > 0) == (ratio > best_ratio)) {
+      best = i;
+      best_ratio = ratio;
     }
   }
   return best;
 }
 
-// Until the goal is met.
-void repair(const AllocationProblem& problem, const AllocationGoal& goal, Bits& bits) {
-  const int change = goal.least_sqnr_db ? 1 : -1;
-  while (!meets(problem, goal, bits)) {
-    const Step step = best_step(problem, bits, change, [](const Bits&) { return true; });
-    BITLOOM_ASSERT(step.found);
-    bits[step.item] += change;
+// Moves towards the goal until it is met. @return false if the locked item keeps it out of reach.
+bool repair(Widths& widths, std::size_t locked = kNone) {
+  while (!widths.meets()) {
+    const std::size_t item = best_item(widths, widths.towards_goal(), false, locked);
+    if (item == kNone) return false;
+    widths.apply(item, widths.towards_goal());
+  }
+  return true;
+}
+
+// Spends what the goal leaves over.
+void spend(Widths& widths, std::size_t locked = kNone) {
+  const int change = -widths.towards_goal();
+  for (std::size_t item = best_item(widths, change, true, locked); item != kNone;
+       item = best_item(widths, change, true, locked)) {
+    widths.apply(item, change);
   }
 }
 
-// One width, or two of them, moved: tried in place and taken back.
-class Polish {
- public:
-  Polish(const AllocationProblem& problem, const AllocationGoal& goal, Bits& bits)
-      : problem_(problem), goal_(goal), bits_(bits), best_(objective(problem, goal, bits)) {}
-
-  bool improve() {
-    best_bits_.clear();
-    for (std::size_t i = 0; i < bits_.size(); ++i) {
-      for (const int change : {-2, -1, 1, 2}) {
-        move(i, change, [&] {
-          consider();
-          for (std::size_t j = 0; j < bits_.size(); ++j) {
-            // Both ways make it cheaper, or both dearer: single moves find those.
-            if (j != i) move(j, change < 0 ? 1 : -1, [&] { consider(); });
-          }
-        });
-      }
+// Forces one width by a bit or two, lets the others answer, and keeps the best of all such moves.
+bool improve(Widths& widths) {
+  Widths best = widths;
+  for (std::size_t i = 0; i < widths.size(); ++i) {
+    for (const int change : {-2, -1, 1, 2}) {
+      if (!widths.can(i, change)) continue;
+      Widths moved = widths;
+      moved.apply(i, change);
+      if (!repair(moved, i)) continue;
+      spend(moved, i);
+      if (moved.objective() < best.objective() * (1.0 - kImprovement)) best = moved;
     }
-    if (best_bits_.empty()) return false;
-    bits_ = best_bits_;
-    return true;
   }
-
- private:
-  template <typename Then>
-  void move(std::size_t i, int change, const Then& then) {
-    const AllocationItem& item = problem_.items[i];
-    const int next = bits_[i] + change;
-    if (next < item.min_bits || next > item.max_bits) return;
-    bits_[i] = next;
-    then();
-    bits_[i] = next - change;
-  }
-
-  void consider() {
-    const double here = objective(problem_, goal_, bits_);
-    if (here >= best_ * (1.0 - kSlack) || !meets(problem_, goal_, bits_)) return;
-    best_ = here;
-    best_bits_ = bits_;
-  }
-
-  const AllocationProblem& problem_;
-  const AllocationGoal& goal_;
-  Bits& bits_;
-  double best_;
-  Bits best_bits_;
-};
+  if (best.bits() == widths.bits()) return false;
+  widths = best;
+  return true;
+}
 
 }  // namespace
 
@@ -221,16 +244,19 @@ std::vector<double> closed_form_bits(const AllocationProblem& problem, const All
     }
   };
   const auto too_few = [&] {
-    double sum = 0.0;
+    double cost = 0.0;
+    double noise = 0.0;
     for (std::size_t i = 0; i < bits.size(); ++i) {
-      const bool fixed = problem.items[i].min_bits == problem.items[i].max_bits;
-      sum += !goal.least_sqnr_db ? rho[i] * bits[i]
-             : fixed             ? problem.items[i].noise.at(problem.items[i].min_bits)
-                                 : std::pow(10.0, laws[i].log10_c - laws[i].kappa * bits[i] / 10.0);
+      const AllocationItem& item = problem.items[i];
+      cost += item.cost_per_bit * bits[i];
+      noise += item.min_bits == item.max_bits
+                   ? item.noise.at(item.min_bits)
+                   : std::pow(10.0, laws[i].log10_c - laws[i].kappa * bits[i] / 10.0);
     }
-    // With products every width has the other's share in its rho: each product counts twice.
-    if (!goal.least_sqnr_db) return sum < *goal.most_cost * (problem.products.empty() ? 1.0 : 2.0);
-    return sum > most_noise(goal);
+    for (const CostProduct& product : problem.products) {
+      cost += product.macs * bits[product.weight] * bits[product.source];
+    }
+    return goal.least_sqnr_db ? noise > most_noise(goal) : cost < *goal.most_cost;
   };
   for (int round = 0; round < (problem.products.empty() ? 1 : kLinearizations); ++round) {
     for (std::size_t i = 0; i < bits.size(); ++i) rho[i] = problem.items[i].cost_per_bit;
@@ -253,29 +279,24 @@ std::vector<double> closed_form_bits(const AllocationProblem& problem, const All
 Allocation allocate(const AllocationProblem& problem, const AllocationGoal& goal) {
   require_reachable(problem, goal);
   const std::vector<double> real = closed_form_bits(problem, goal);
-  Bits bits;
-  for (const double width : real) bits.push_back(static_cast<int>(std::lround(width)));
-  repair(problem, goal, bits);
-  Polish polish(problem, goal, bits);
-  while (polish.improve()) {
+  Bits rounded;
+  for (const double width : real) rounded.push_back(static_cast<int>(std::lround(width)));
+  Widths widths(problem, goal, std::move(rounded));
+  repair(widths);
+  spend(widths);
+  while (improve(widths)) {
   }
-  Allocation allocation = finished(problem, std::move(bits));
+  Allocation allocation = finished(problem, widths.bits());
   allocation.real_bits = real;
   return allocation;
 }
 
 Allocation allocate_greedily(const AllocationProblem& problem, const AllocationGoal& goal) {
   require_reachable(problem, goal);
-  Bits bits = ends(problem, true);
-  const bool by_noise = goal.least_sqnr_db.has_value();
-  while (by_noise || !meets(problem, goal, bits)) {
-    const Step step = best_step(problem, bits, -1, [&](const Bits& next) {
-      return !by_noise || meets(problem, goal, next);
-    });
-    if (!step.found) break;
-    --bits[step.item];
-  }
-  return finished(problem, std::move(bits));
+  Widths widths(problem, goal, ends(problem, true));
+  repair(widths);                         // down to the price
+  if (goal.least_sqnr_db) spend(widths);  // down while the noise allows
+  return finished(problem, widths.bits());
 }
 
 Allocation allocate_exhaustively(const AllocationProblem& problem, const AllocationGoal& goal) {
