@@ -67,9 +67,6 @@ class ImageVariety {
 // Grids of one and two bits need no calibration: their quantizers start from the weights.
 bool has_levels(const Node& node) { return format_of(node).grid != integer::Grid::kAffine; }
 
-// Grids of one and two bits need no calibration: their quantizers start from the weights.
-bool has_levels(const Node& node) { return format_of(node).grid != integer::Grid::kAffine; }
-
 // Tensors that a grid must hold, by what its owner quantizes: that, and what the nodes quantize
 // that are joined to it (quant/passes.h).
 std::map<std::string, std::vector<std::string>> tensors_of_grids(const Graph& graph) {

@@ -28,7 +28,7 @@ struct QuantOptions {
   int activation_bits = 8;       ///< 1 .. 8; 32: they stay real
   /// weights and input of the first and the last layer; 0: as the rest, 32: they stay real
   int first_last_bits = 8;
-  LayerBitsTable layer_bits;        ///< layers with widths of their own, end layers included
+  LayerBitsTable layer_bits;  ///< layers with widths of their own, end layers included
   /// "equal" widths, or "auto": quant/choose_bits.h finds layer_bits before anything else runs
   std::string bits = "equal";
   int min_bits = 2;                ///< bits = auto: limits of every width
@@ -37,12 +37,12 @@ struct QuantOptions {
   double target_size_ratio = 0.0;  ///< bits = auto: weights / their float size; 0: no such target
   double target_bit_operations = 0.0;  ///< bits = auto: share of those of w8a8; 0: no such target
   std::string noise_rule = "refined";  ///< bits = auto: "plain" (harmonic) or "refined" (gains)
-  bool narrow_weights = false;      ///< symmetric range below 8 bits too
-  bool asymmetric = false;          ///< u8 with a calibrated zero point for signed activations
-  bool per_channel = true;          ///< one weight scale per output channel; else per tensor
-  std::string lr_scaling = "none";  ///< of one- and two-bit weights: "none", "glorot" (levels.h)
-  bool shift_batch_norm = false;    ///< qat: batch norm by shifts: kernels/shift_batch_norm.h
-  std::string forward = "integer";  ///< "integer" kernels or "float" simulation in training
+  bool narrow_weights = false;         ///< symmetric range below 8 bits too
+  bool asymmetric = false;             ///< u8 with a calibrated zero point for signed activations
+  bool per_channel = true;             ///< one weight scale per output channel; else per tensor
+  std::string lr_scaling = "none";     ///< of one- and two-bit weights: "none", "glorot" (levels.h)
+  bool shift_batch_norm = false;       ///< qat: batch norm by shifts: kernels/shift_batch_norm.h
+  std::string forward = "integer";     ///< "integer" kernels or "float" simulation in training
   std::int64_t calibration_images = 1024;  ///< from the validation split
   double ema_decay = 0.99;   ///< quantizer = ema: range = decay * range + (1-decay) * batch
   double pact_decay = 2e-4;  ///< quantizer = pact: L2 decay of the learned clips
