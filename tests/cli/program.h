@@ -64,6 +64,8 @@ inline const Words& row_keys() {
                              "quantizer",
                              "weight_bits",
                              "activation_bits",
+                             "average_weight_bits",
+                             "average_activation_bits",
                              "first_last_bits",
                              "profile",
                              "backend",
