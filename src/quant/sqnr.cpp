@@ -268,7 +268,7 @@ double to_db(double signal, double noise) {
 
 double QuantizationStep::sqnr_db(int bits) const { return to_db(signal, noise.at(bits)); }
 
-NoiseProbe::NoiseProbe(const Graph& float_graph, ParameterStore& store, QuantOptions options,
+NoiseProbe::NoiseProbe(const Graph& float_graph, ParameterStore& store, const QuantOptions& options,
                        const QuantizeTarget& target, const CalibrationBatches& batches,
                        std::int64_t batch)
     : batches_(batches),

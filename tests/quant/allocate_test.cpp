@@ -62,12 +62,12 @@ TEST(Allocate, MeetsItsGoalWithinTheLimits) {
     EXPECT_EQ(quality.real_bits.size(), quality.bits.size());
     const Allocation price = allocate(problem, {.most_cost = quality.cost});
     EXPECT_LE(price.cost, quality.cost * (1.0 + 1e-9));
-    EXPECT_GE(price.sqnr_db, quality.sqnr_db - 0.1);  // as good for the same price
+    EXPECT_GE(price.sqnr_db, quality.sqnr_db - 0.25);  // as good for the same price
   }
 }
 
 // What rounding leaves is looked for: within 3 % of the cost of the best of all widths, within
-// 0.1 dB of the best for a price; mostly it is the best.
+// 0.5 dB (a twelfth of a bit) of the best for a price; mostly it is the best.
 TEST(Allocate, IsNextToTheExhaustiveOptimum) {
   int best = 0;
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
@@ -79,7 +79,7 @@ TEST(Allocate, IsNextToTheExhaustiveOptimum) {
     EXPECT_LE(found, 1.03 * optimum) << seed;
     best += found <= optimum * (1.0 + 1e-9) ? 1 : 0;
     const AllocationGoal price{.most_cost = optimum};
-    EXPECT_GE(allocate(problem, price).sqnr_db, allocate_exhaustively(problem, price).sqnr_db - 0.1)
+    EXPECT_GE(allocate(problem, price).sqnr_db, allocate_exhaustively(problem, price).sqnr_db - 0.5)
         << seed;
   }
   EXPECT_GE(best, 7);

@@ -122,9 +122,10 @@ TEST_F(Bits, AutoTakesFewerThanEqualWidthsAtTheirSqnr) {
   EXPECT_DOUBLE_EQ(equal.average_activation_bits, 5.0);
   EXPECT_NEAR(equal.bit_operations_ratio, 25.0 / 64.0, 1e-12);
   EXPECT_LT(mixed.average_weight_bits + mixed.average_activation_bits, 9.8);
-  EXPECT_GE(mixed.predicted_db, equal.predicted_db);
+  EXPECT_GE(mixed.measured_db, equal.measured_db);
+  EXPECT_LT(mixed.measured_db, equal.measured_db + 1.0);
   EXPECT_NEAR(mixed.measured_db, mixed.predicted_db, 6.0);  // two and three bits are among them
-  EXPECT_NEAR(greedy.measured_db, mixed.measured_db, 4.0);
+  EXPECT_GE(greedy.measured_db, equal.measured_db);
 
   const train::Checkpoint checkpoint =
       quantized({"quant.bits=auto", "quant.weight_bits=5", "quant.activation_bits=5"});
@@ -141,15 +142,15 @@ TEST_F(Bits, TargetsAreMet) {
   EXPECT_GT(size.methods[1].size_ratio, 0.115);
   EXPECT_LE(size.methods[1].average_activation_bits, 6.0);
   const AllocationReport sqnr = allocate_bits(request({"quant.target_sqnr_db=20"}), false);
-  EXPECT_GE(sqnr.methods[1].predicted_db, 20.0);
-  EXPECT_LT(sqnr.methods[1].predicted_db, 22.5);
+  EXPECT_GE(sqnr.methods[1].measured_db, 20.0);
+  EXPECT_LT(sqnr.methods[1].measured_db, 21.5);
   const AllocationReport operations =
       allocate_bits(request({"quant.target_bit_operations=0.3"}), false);
   EXPECT_LE(operations.methods[1].bit_operations_ratio, 0.3);
   EXPECT_GT(operations.methods[1].bit_operations_ratio, 0.25);
   const AllocationReport plain =
       allocate_bits(request({"quant.target_sqnr_db=20", "quant.noise_rule=plain"}), false);
-  EXPECT_GE(plain.methods[1].predicted_db, 20.0);
+  EXPECT_GE(plain.methods[1].measured_db, 20.0);
 }
 
 TEST_F(Bits, HeldLayersKeepTheirWidths) {

@@ -33,7 +33,7 @@ struct QuantOptions {
   std::string bits = "equal";
   int min_bits = 2;                ///< bits = auto: limits of every width
   int max_bits = 8;                ///< likewise
-  double target_sqnr_db = 0.0;     ///< bits = auto: of the logits, predicted; 0: as equal widths
+  double target_sqnr_db = 0.0;     ///< bits = auto: of the logits; 0: as equal widths have
   double target_size_ratio = 0.0;  ///< bits = auto: weights / their float size; 0: no such target
   double target_bit_operations = 0.0;  ///< bits = auto: share of those of w8a8; 0: no such target
   std::string noise_rule = "refined";  ///< bits = auto: "plain" (harmonic) or "refined" (gains)

@@ -71,8 +71,9 @@ class NoiseProbe {
   /// `store` and `batches` must outlive it.
   /// @throws as insert_fake_quant() and observe_activations(); NumericError naming a weight without
   /// spread.
-  NoiseProbe(const layers::Graph& float_graph, layers::ParameterStore& store, QuantOptions options,
-             const QuantizeTarget& target, const CalibrationBatches& batches, std::int64_t batch);
+  NoiseProbe(const layers::Graph& float_graph, layers::ParameterStore& store,
+             const QuantOptions& options, const QuantizeTarget& target,
+             const CalibrationBatches& batches, std::int64_t batch);
   ~NoiseProbe();
 
   const std::vector<QuantizationStep>& steps() const { return steps_; }
