@@ -145,7 +145,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadValue{"quant.method=ptq", "one of float, qat, ptq-static"},
         BadValue{"quant.quantizer=lsqq", "one of lsq, lsq+, pact, dorefa, ema"},
         BadValue{"quant.observer=entropy", "one of minmax, ema, percentile, kl, mse, sqnr"},
-        BadValue{"quant.weight_observer=kl", "one of minmax, percentile, mse, or nothing"},
+        BadValue{"quant.weight_observer=kl", "one of minmax, percentile, mse, sqnr, or nothing"},
         BadValue{"quant.percentile=0", "a number above 0, at most 100"},
         BadValue{"quant.adaround_steps=0", "1 .. 1000000"},
         BadValue{"quant.forward=int", "one of integer, float"},
