@@ -24,7 +24,8 @@ namespace bitloom::io {
 ///         attribute takes one of the reserved names, or a string attribute exceeds 60 KB.
 void save_archive(const std::filesystem::path& path, const Archive& archive);
 
-/// Reads what save_archive() wrote; `source()` is the path.
+/// Reads what save_archive() wrote; `source()` is the path. A child process reads the file first:
+/// HDF5 1.10 crashes on some damaged metadata, and the checksum is inside of the file.
 ///
 /// @throws FormatError with place, expected, found and remedy if the file is missing, not HDF5,
 ///         truncated or damaged (checksum), lacks the schema attributes, or holds what this format
