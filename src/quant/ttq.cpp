@@ -50,9 +50,8 @@ SidedSums sums_by_side(const float* w, const float* value, std::int64_t count, f
   return total;
 }
 
-float mean_or_dead(double sum, std::int64_t count) {
-  return count == 0 ? kDeadScale
-                    : std::max(static_cast<float>(sum / static_cast<double>(count)), kDeadScale);
+float mean_of(double sum, std::int64_t count) {
+  return count == 0 ? 0.0F : static_cast<float>(sum / static_cast<double>(count));
 }
 
 }  // namespace
@@ -85,8 +84,9 @@ void TtqWeights::start(ConstTensorView x) {
   settle(x);
   const float* w = x.data<float>();
   const SidedSums sums = sums_by_side(w, w, x.elements(), threshold_at(0));
-  scales()[0] = mean_or_dead(sums.positive, sums.positives);
-  negative_scale_->value.data<float>()[0] = mean_or_dead(-sums.negative, sums.negatives);
+  scales()[0] = std::max(mean_of(sums.positive, sums.positives), kDeadScale);
+  negative_scale_->value.data<float>()[0] =
+      std::max(-mean_of(sums.negative, sums.negatives), kDeadScale);
 }
 
 void TtqWeights::write_reals(const std::int8_t* codes, TensorView y) const {
@@ -106,9 +106,8 @@ void TtqWeights::backward(ConstTensorView x, ConstTensorView dy, TensorView dx) 
   const float t = threshold_at(0);
   if (moves_) {
     const SidedSums sums = sums_by_side(w, in, x.elements(), t);
-    const double g = 1.0 / std::sqrt(static_cast<double>(x.elements()));
-    scale_gradient() = static_cast<float>(g * sums.positive);
-    negative_scale_->gradient.data<float>()[0] = static_cast<float>(-g * sums.negative);
+    scale_gradient() = mean_of(sums.positive, sums.positives);
+    negative_scale_->gradient.data<float>()[0] = -mean_of(sums.negative, sums.negatives);
   }
   if (dx.empty()) return;
   const float positive = scale_->value.data<float>()[0];

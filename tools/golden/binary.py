@@ -147,9 +147,10 @@ def ttq_case(tensors, generator):
     y, threshold = ttq(w, positive, negative)
     dy = torch.randn(w.shape, generator=generator)
     y.backward(dy)
-    g = w.numel() ** -0.5  # ttq.h
+    above, below = (w > threshold).sum(), (w < -threshold).sum()  # means, as ttq.h says
     put(tensors, "ttq", x=w, dy=dy, y=y, dx=w.grad, scale=positive, negative_scale=negative,
-        dscale=positive.grad * g, dnegative_scale=negative.grad * g, threshold=threshold.reshape(1))
+        dscale=positive.grad / above, dnegative_scale=negative.grad / below,
+        threshold=threshold.reshape(1))
 
 
 def rprelu_case(tensors, generator):

@@ -13,8 +13,8 @@ namespace bitloom::quant {
 ///   code = +1 where w > t, -1 where w < -t, else 0
 ///   y = Wp where code = +1, -Wn where code = -1, 0 where code = 0
 /// Backward:
-///   dWp = g * sum dy where code = +1;  dWn = -g * sum dy where code = -1;  g = 1 / sqrt(count of
-///   w) dw = Wp * dy where code = +1, Wn * dy where code = -1, dy where code = 0
+///   dWp = mean dy where code = +1;  dWn = -mean dy where code = -1
+///   dw = Wp * dy where code = +1, Wn * dy where code = -1, dy where code = 0
 /// frozen=1: t, Wp and Wn stay.
 ///
 /// A layer y = conv(x, w) of codes x of scale s_x (zero point 0; x itself where it is real) is,
@@ -29,10 +29,11 @@ namespace bitloom::quant {
 /// ternary.
 /// Source: Zhu et al., "Trained Ternary Quantization", arXiv:1612.01064, equations 6 to 9. Ours
 ///   differs: w is not divided by its largest magnitude first (t follows it instead); dWn has the
-///   sign of the chain rule (printed as +sum dy); both have LSQ's factor g (lsq.h), so that a scale
-///   moves about as far as a weight: without it lenet5's fully connected layer of 1.6 million
-///   weights moved its scales by the optimizer's bound at every step and learned nothing; first
-///   values Wp, Wn are the mean |w| of their codes.
+///   sign of the chain rule (printed as +sum dy); both are means where the paper
+///   has sums, so that a scale moves as the mean of its weights would if they were free: with sums,
+///   even over sqrt(count), lenet5's fully connected layer (1.6 million weights, no batch norm
+///   behind it) drove its scales apart until every ReLU was silent; first values Wp, Wn are the
+///   mean |w| of their codes.
 /// Golden: tests/golden/binary.h5, made by tools/golden/binary.py.
 class TtqWeights final : public TernaryQuantizer {
  public:
