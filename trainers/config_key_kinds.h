@@ -152,7 +152,9 @@ Key real_list_key(std::string name, std::string help, Interval interval, Access 
 
 template <typename Access>
 Key flag_key(std::string name, std::string help, Access access) {
-  return {std::move(name), std::move(help), "true or false",
+  return {std::move(name),
+          std::move(help),
+          "true or false",
           [=](Config& config, std::string_view text) {
             if (text != "true" && text != "false") return false;
             access(config) = text == "true";
@@ -178,14 +180,17 @@ template <typename Access>
 Key word_key(std::string name, std::string help, const Words& words, bool may_be_empty,
              Access access) {
   std::string range = cat("one of ", join(words), may_be_empty ? ", or nothing" : "");
-  return {std::move(name), std::move(help), std::move(range),
+  return {std::move(name),
+          std::move(help),
+          std::move(range),
           [=](Config& config, std::string_view text) {
             const bool known = std::find(words.begin(), words.end(), text) != words.end();
             if (!known && !(may_be_empty && text.empty())) return false;
             access(config) = std::string(text);
             return true;
           },
-          [=](const Config& config) -> std::string { return access(config); }, words};
+          [=](const Config& config) -> std::string { return access(config); },
+          words};
 }
 
 /// Comma-separated distinct words, at least one, each accepted by `accepts`.

@@ -13,10 +13,10 @@ namespace bitloom::trainers {
 
 /// One key as a user meets it.
 struct KeyHelp {
-  std::string name;      ///< "train.epochs", "seed"
-  std::string fallback;  ///< default, as to_ini prints it; may be empty
-  std::string range;     ///< "0 .. 10000", "one of lsq, ema"
-  std::string help;      ///< what it does, one line
+  std::string name;                ///< "train.epochs", "seed"
+  std::string fallback;            ///< default, as to_ini prints it; may be empty
+  std::string range;               ///< "0 .. 10000", "one of lsq, ema"
+  std::string help;                ///< what it does, one line
   std::vector<std::string> words;  ///< every value, where they are a handful of words; or none
 };
 
