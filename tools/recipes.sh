@@ -10,7 +10,10 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 [[ $# -ge 1 ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-data=$(realpath "$1")
+# By a name without this machine's folders: the configuration stands in the checkpoint that is kept.
+data=runs/cifar-10-batches-bin
+mkdir -p runs
+ln -sfn "$(realpath "$1")" "$data"
 shift
 [[ $# -gt 0 ]] || set -- float w8a8 w4a4 w3a3 w2a2 methods
 
