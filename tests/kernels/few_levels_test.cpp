@@ -1,7 +1,6 @@
 #include "bitloom/kernels/few_levels.h"
 
 #include <gtest/gtest.h>
-#include <hwy/targets.h>
 
 #include <cmath>
 #include <cstring>
@@ -9,29 +8,12 @@
 #include <vector>
 
 #include "bitloom/core/random.h"
+#include "support/highway_targets.h"
 
 namespace bitloom::kernels {
 namespace {
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
-// Runs `body` once per Highway target that this machine supports and this file was built for.
-template <typename Body>
-int for_each_target(const Body& body) {
-  int count = 0;
-  std::int64_t targets = hwy::SupportedTargets() & HWY_TARGETS;
-  for (; targets != 0; targets &= targets - 1) {
-    const std::int64_t target = targets & -targets;
-    hwy::SetSupportedTargetsForTest(target);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    SCOPED_TRACE(hwy::TargetName(target));
-    body();
-    ++count;
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-  return count;
-}
 
 // Reals in (-2, 2) with zeros of both signs, edges of every mask and infinities among them.
 std::vector<float> values(std::int64_t count, std::uint64_t stream) {
@@ -121,7 +103,7 @@ void expect_ternary_matches(const Size& size, bool per_row, std::size_t misalign
 
 TEST(FewLevelKernels, MatchTheirReferenceOnEveryTarget) {
   std::size_t checked = 0;
-  const int targets = for_each_target([&] {
+  const int targets = for_each_highway_target([&] {
     for (const Size& size : kSizes) {
       SCOPED_TRACE(testing::Message() << size.rows << "x" << size.cols);
       for (const bool flag : {false, true}) {
