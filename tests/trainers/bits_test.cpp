@@ -15,7 +15,7 @@
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "support/error_matchers.h"
-#include "support/tiny_task.h"
+#include "support/post_training_task.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -42,31 +42,11 @@ fc.weight = parameter(shape=4x16)
 fc = linear(flatten, fc.weight, bias=1)
 )";
 
-class Bits : public testing::Test {
+class Bits : public PostTrainingTask {
  protected:
-  Config config(const Overrides& more) const {
-    Overrides all = {"data.synthetic_images=384",  "data.synthetic_test_images=100",
-                     "data.validation_images=128", "train.epochs=2",
-                     "train.qat_epochs=1",         "quant.first_last_bits=0",
-                     "quant.weight_bits=8",        "quant.calibration_images=128"};
-    all.insert(all.end(), more.begin(), more.end());
-    return dir_.config(all);
-  }
-
-  const std::filesystem::path& float_checkpoint() {
-    if (float_.empty()) {
-      float_ = train({.config = config({"quant.method=float"}), .out = dir_ / "float"}).checkpoint;
-    }
-    return float_;
-  }
-
-  train::Checkpoint quantized(const Overrides& options) {
-    Overrides all = {"quant.method=ptq-static"};
-    all.insert(all.end(), options.begin(), options.end());
-    const std::filesystem::path out = dir_ / "quantized.h5";
-    quantize({.checkpoint = float_checkpoint(), .config = config(all), .out = out});
-    return train::load_checkpoint(out);
-  }
+  Bits()
+      : PostTrainingTask(kNet, {"data.synthetic_test_images=100", "train.epochs=2",
+                                "train.qat_epochs=1", "quant.weight_bits=8"}) {}
 
   NoiseRequest request(const Overrides& options) {
     Overrides all = {"quant.method=ptq-static"};
@@ -78,7 +58,7 @@ class Bits : public testing::Test {
   double parity(const train::Checkpoint& checkpoint, integer::Model* model = nullptr) {
     const Config with = config({"quant.method=float"});
     const datasets::ImageSet images = datasets::load_dataset(with.data).test;
-    const std::filesystem::path file = dir_ / "model.h5";
+    const std::filesystem::path file = dir("model.h5");
     io::save_archive(file, integer::to_archive(train::lower_checkpoint(
                                checkpoint, datasets::normalization_table(with.data, 1))));
     integer::Model loaded = integer::model_from_archive(io::load_archive(file));
@@ -88,9 +68,6 @@ class Bits : public testing::Test {
     if (model != nullptr) *model = std::move(loaded);
     return share;
   }
-
-  TinyTask dir_{kNet};
-  std::filesystem::path float_;
 };
 
 TEST_F(Bits, MixedWidthsArePackedAndRunAlikeEverywhere) {
@@ -191,12 +168,12 @@ TEST_F(Bits, PredictionsFollowMeasurement) {
 TEST_F(Bits, QatTrainsTheChosenWidths) {
   const Overrides options = {"quant.method=qat", "quant.bits=auto", "quant.target_sqnr_db=15"};
   const TrainResult result =
-      train({.config = config(options), .out = dir_ / "qat", .init = float_checkpoint()});
+      train({.config = config(options), .out = dir("qat"), .init = float_checkpoint()});
   const train::Checkpoint checkpoint = train::load_checkpoint(result.checkpoint);
   const Config stored = config_from_ini(checkpoint.config_text, "stored");
   EXPECT_EQ(stored.quant.layer_bits, quant::layer_bits_of(checkpoint.graph));
   EXPECT_EQ(parity(checkpoint), 1.0);
-  EXPECT_ERROR(ConfigError, train({.config = config(options), .out = dir_ / "fresh"}), "quant.bits",
+  EXPECT_ERROR(ConfigError, train({.config = config(options), .out = dir("fresh")}), "quant.bits",
                "give --init FILE");
 }
 

@@ -9,7 +9,7 @@
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
 #include "support/error_matchers.h"
-#include "support/tiny_task.h"
+#include "support/post_training_task.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -37,29 +37,9 @@ fc.weight = parameter(shape=4x8)
 fc = linear(flatten, fc.weight, bias=1)
 )";
 
-class PtqSteps : public testing::Test {
+class PtqSteps : public PostTrainingTask {
  protected:
-  Config config(const Overrides& more) const {
-    Overrides all = {"data.validation_images=128", "data.synthetic_images=384",
-                     "quant.first_last_bits=0", "quant.calibration_images=128"};
-    all.insert(all.end(), more.begin(), more.end());
-    return dir_.config(all);
-  }
-
-  const std::filesystem::path& float_checkpoint() {
-    if (float_.empty()) {
-      float_ = train({.config = config({"quant.method=float"}), .out = dir_ / "float"}).checkpoint;
-    }
-    return float_;
-  }
-
-  train::Checkpoint quantized(const Overrides& options) {
-    Overrides all = {"quant.method=ptq-static"};
-    all.insert(all.end(), options.begin(), options.end());
-    const std::filesystem::path out = dir_ / "quantized.h5";
-    quantize({.checkpoint = float_checkpoint(), .config = config(all), .out = out});
-    return train::load_checkpoint(out);
-  }
+  PtqSteps() : PostTrainingTask(kNet) {}
 
   // Of the exported model's logits on the test images, against the float network's.
   double sqnr(const Overrides& options) {
@@ -77,12 +57,6 @@ class PtqSteps : public testing::Test {
     }
     return train::sqnr_db(logits(train::load_checkpoint(float_checkpoint()), "reference"), onednn);
   }
-
-  std::filesystem::path dir(const char* name) const { return dir_ / name; }
-
- private:
-  TinyTask dir_{kNet};
-  std::filesystem::path float_;
 };
 
 TEST_F(PtqSteps, AdaRoundGainsOverRoundingToNearest) {
