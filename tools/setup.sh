@@ -12,6 +12,7 @@ packages=(
   libjs-chart.js dataset-fashion-mnist
   python3-h5py python3-numpy python3-pip clang-format clang-tidy
   libomp-dev # clang-tidy's omp.h; what is built links g++'s libgomp
+  doxygen zsh man-db bsdextrautils # what checks the API's pages, the completion and the man page
 )
 onednn_prefix=third_party/onednn
 
