@@ -20,12 +20,21 @@
 #include "model_file.h"
 #include "progress.h"
 #include "report.h"
+#include "report_files.h"
 #include "text_table.h"
 
 namespace bitloom::tools {
 namespace {
 
 namespace fs = std::filesystem;
+
+std::string json_lines(const std::vector<nlohmann::json>& rows) {
+  std::string lines;
+  for (const nlohmann::json& row : rows) {
+    lines += row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  return lines;
+}
 
 /// One comparison on its way through the steps.
 class Comparison {
@@ -143,6 +152,7 @@ nlohmann::json Comparison::evaluate(const PlannedRun& run) {
   const RunRecord record = load_record(folder(run));
   row["method"] = run.method;
   row["minutes"] = record.minutes;
+  row["precision"] = trainers::summarize_checkpoint(checkpoint(run)).precision;
   row["simulation_agreement"] = nullptr;
   if (run.config.quant.method != "float") {
     const bool post_training = run.config.quant.method.starts_with("ptq-");
@@ -171,15 +181,16 @@ void Comparison::add_latencies(std::vector<nlohmann::json>& rows) {
 }
 
 int Comparison::report(const std::vector<nlohmann::json>& rows) {
-  std::string lines;
   bool parity_failed = false;
   for (const nlohmann::json& row : rows) {
-    lines += row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
     const nlohmann::json& parity = row.at("parity_identical");
     parity_failed = parity_failed || (parity.is_number() && parity.get<double>() < 1.0);
   }
-  io::write_whole_file(out_ / "rows.jsonl", lines);
-  io::write_whole_file(out_ / "report.html", report_html(rows, trainers::to_ini(config_)));
+  io::write_whole_file(out_ / "rows.jsonl", json_lines(rows));
+  io::write_whole_file(out_ / "report.html", report_html({.rows = rows,
+                                                          .config_ini = trainers::to_ini(config_),
+                                                          .epochs = read_epochs(out_, rows),
+                                                          .layers = read_layers(out_)}));
   write_json_option(arguments_, rows);
   tell("\n" + report_text(rows));
   tell(cat("rows:   ", (out_ / "rows.jsonl").string(),
@@ -202,14 +213,19 @@ int Comparison::run() {
     }
   }
   std::vector<nlohmann::json> rows;
+  std::vector<nlohmann::json> layers;  // of layers.jsonl
   for (const PlannedRun& run : runs_) {
     tell(cat(run.title, ": evaluating"));
     rows.push_back(evaluate(run));
     if (interrupted_ || interrupted()) return kExitInterrupted;
+    if (run.config.quant.method == "float") continue;
+    layers.push_back(
+        layers_row(run.name, run.title, trainers::measure_steps(checkpoint(run), run.config)));
   }
   tell("timing all models side by side");
   add_latencies(rows);
   if (interrupted_ || interrupted()) return kExitInterrupted;
+  io::write_whole_file(out_ / "layers.jsonl", json_lines(layers));
   return report(rows);
 }
 

@@ -6,10 +6,11 @@
 #
 #   tools/recipes.sh FOLDER            FOLDER of cifar-10-binary.tar.gz; all runs
 #   tools/recipes.sh FOLDER w4a4 ...   these: float, w8a8, w4a4, w3a3, w2a2, methods
+#   PRECISION=bf16 tools/recipes.sh ...   trains on with bf16 products (a row says which it was)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-[[ $# -ge 1 ]] || { sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -ge 1 ]] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 # By a name without this machine's folders: the configuration stands in the checkpoint that is kept.
 data=runs/cifar-10-batches-bin
 mkdir -p runs
@@ -19,6 +20,7 @@ shift
 
 bitloom=build/release/bitloom
 network=trainers/results/cifar10_resnet20_float.h5
+precision=${PRECISION:-f32}
 
 run_float() {
   local out=runs/cifar10_resnet20_float
@@ -41,7 +43,7 @@ run_compare() {
     [[ $seed == 1 ]] || methods=(--compare.methods=float,qat)
     [[ -f $out/rows.jsonl ]] ||
       "$bitloom" compare --config "trainers/configs/$name.cfg" --init "$network" --out "$out" \
-        --reuse --seed="$seed" --data.path="$data" "${methods[@]}"
+        --reuse --seed="$seed" --data.path="$data" --train.precision="$precision" "${methods[@]}"
     rows+=("$out/rows.jsonl")
   done
   cat "${rows[@]}" >"trainers/results/$name.jsonl"

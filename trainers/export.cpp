@@ -105,6 +105,7 @@ CheckpointSummary summarize_checkpoint(const std::filesystem::path& path) {
           .epoch = checkpoint.position.epoch,
           .step = checkpoint.position.step,
           .minutes = checkpoint.position.seconds / 60.0,
+          .precision = checkpoint.environment.precision,
           .codes = quant::level_codes(checkpoint.graph, checkpoint.parameters)};
 }
 

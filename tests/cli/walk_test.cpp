@@ -188,6 +188,7 @@ TEST(Cli, CompareWritesRowsAndReportAndReuses) {
   for (const nlohmann::json& row : rows) {
     SCOPED_TRACE(row["method"]);
     for (const std::string& key : row_keys()) EXPECT_TRUE(row.contains(key)) << key;
+    EXPECT_EQ(row.at("precision"), "f32");
     EXPECT_TRUE(row["latency_ms_p50"].is_number());
     EXPECT_GT(row["peak_memory_bytes"].get<double>(), 0.0);
     const bool real = row["method"] == "float" || row["method"] == "ptq-weight-only";

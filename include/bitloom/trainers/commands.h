@@ -90,6 +90,7 @@ struct CheckpointSummary {
   std::int64_t epoch = 0;
   std::int64_t step = 0;
   double minutes = 0.0;     ///< spent training
+  std::string precision;    ///< train.precision it was trained with
   quant::LevelCodes codes;  ///< of weights of one and two bits
 };
 CheckpointSummary summarize_checkpoint(const std::filesystem::path& checkpoint);
