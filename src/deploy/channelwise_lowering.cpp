@@ -5,6 +5,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/integer/requantize.h"
 #include "bitloom/kernels/f32_pool.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/fake_quant_layer.h"
 
@@ -116,19 +117,14 @@ Layer k_map_layer(const Node& node) {
   Layer layer;
   layer.name = node.name;
   layer.op = LayerOp::kKMap;
-  const std::int64_t kernel = node.integer("kernel", 1);
-  layer.window = {.kernel_h = kernel,
-                  .kernel_w = kernel,
-                  .stride = node.integer("stride", 1),
-                  .pad = node.integer("pad", 0)};
+  layer.window = layers::box_window(node);
   return layer;
 }
 
 Shape k_map_output(const Node& node, const Shape& source) {
   if (source.rank() != 4) return {1, 1};
   const integer::Window window = k_map_layer(node).window;
-  return {1, 1, (source.h() + 2 * window.pad - window.kernel_h) / window.stride + 1,
-          (source.w() + 2 * window.pad - window.kernel_w) / window.stride + 1};
+  return {1, 1, window.output_h(source.h()), window.output_w(source.w())};
 }
 
 PooledSigns pooled_signs(const Graph& graph, const quant::Chain& chain) {

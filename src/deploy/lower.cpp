@@ -9,6 +9,7 @@
 #include "bitloom/integer/requantize.h"
 #include "bitloom/kernels/f32_pool.h"
 #include "bitloom/kernels/fake_quant.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "channelwise_lowering.h"
@@ -195,11 +196,7 @@ class Lowering {
       tensor.shape = Shape{1, tensor.shape.c(), 1, 1};
     } else {
       layer.op = node.op == "max_pool" ? LayerOp::kMaxPool : LayerOp::kAvgPool;
-      const std::int64_t kernel = node.integer("kernel", 2);
-      layer.window = {.kernel_h = kernel,
-                      .kernel_w = kernel,
-                      .stride = node.integer("stride", kernel),
-                      .pad = node.integer("pad", 0)};
+      layer.window = layers::pool_window(node);
       tensor.shape = kernels::pool_output(node.name, tensor.shape, layer.window);
     }
     if (quant::is_average(node)) round_in_average(node, tensor);

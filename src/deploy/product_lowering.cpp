@@ -5,6 +5,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/kernels/f32_conv2d.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "bitloom/quant/ttq.h"
@@ -19,12 +20,6 @@ using integer::LayerOp;
 using integer::TensorInfo;
 using layers::Node;
 using quant::Chain;
-
-integer::Window window_of(const Chain& chain) {
-  return {.stride = chain.head->integer("stride", 1),
-          .pad = chain.head->integer("pad", 0),
-          .groups = chain.head->integer("groups", 1)};
-}
 
 // True where tensors between layers are reals: by the method, or because only weights have
 // fake_quant nodes (quantization-aware training with activations of 32 bits).
@@ -62,7 +57,7 @@ Layer ProductLowering::start(const Chain& chain) const {
   layer.op = chain.head->op == "linear" ? LayerOp::kLinear : LayerOp::kConv2d;
   layer.clip = chain.bounds();
   if (layer.op == LayerOp::kConv2d) {
-    layer.window = window_of(chain);
+    layer.window = layers::conv_window(*chain.head);
     layer.window.kernel_h = weight(chain).shape().h();
     layer.window.kernel_w = weight(chain).shape().w();
   }
@@ -72,8 +67,9 @@ Layer ProductLowering::start(const Chain& chain) const {
 Shape ProductLowering::output_shape(const Chain& chain, const Shape& source) const {
   const Shape& shape = weight(chain).shape();
   if (chain.head->op == "linear") return Shape{1, shape[0]};
-  return kernels::conv2d_output(chain.head->name,
-                                {.source = source, .weight = shape, .window = window_of(chain)});
+  return kernels::conv2d_output(
+      chain.head->name,
+      {.source = source, .weight = shape, .window = layers::conv_window(*chain.head)});
 }
 
 void ProductLowering::fill(const Chain& chain, const TensorInfo& output, Layer& layer) const {

@@ -52,8 +52,8 @@ struct Taps {
 };
 
 Taps taps_of(const Window& window, const Shape& source, std::int64_t y, std::int64_t x) {
-  const std::int64_t top = y * window.stride - window.pad;
-  const std::int64_t left = x * window.stride - window.pad;
+  const std::int64_t top = y * window.stride - window.pad_h();
+  const std::int64_t left = x * window.stride - window.pad_w();
   return {.top = std::max<std::int64_t>(top, 0),
           .bottom = std::min(top + window.kernel_h, source.h()),
           .left = std::max<std::int64_t>(left, 0),
@@ -120,13 +120,15 @@ T mean(float sum, std::int64_t count) {
   return sum / static_cast<float>(count);
 }
 
+/// `zero`: what a pixel of padding adds, where padding counts.
 template <typename T, typename Sum>
-void avg_pool_typed(const Window& window, ConstTensorView source, TensorView out) {
+void avg_pool_typed(const Window& window, ConstTensorView source, TensorView out, Sum zero) {
   const Shape& from = source.shape();
   const T* x = source.data<T>();
   T* y = out.data<T>();
-  const std::int64_t rows = (from.h() + 2 * window.pad - window.kernel_h) / window.stride + 1;
-  const std::int64_t columns = (from.w() + 2 * window.pad - window.kernel_w) / window.stride + 1;
+  const std::int64_t rows = window.output_h(from.h());
+  const std::int64_t columns = window.output_w(from.w());
+  const std::int64_t area = window.kernel_h * window.kernel_w;
   parallel_for(from.n() * rows * columns, 1, [&](std::int64_t first, std::int64_t last, int) {
     Sum sums[kChunk];
     for (std::int64_t row = first; row < last; ++row) {
@@ -134,14 +136,15 @@ void avg_pool_typed(const Window& window, ConstTensorView source, TensorView out
       const std::int64_t image = row / (rows * columns) * from.h() * from.w();
       for (std::int64_t c = 0; c < from.c(); c += kChunk) {
         const std::int64_t count = std::min(kChunk, from.c() - c);
-        std::fill(sums, sums + count, Sum{});
+        const std::int64_t outside = window.count_pad ? area - taps.pixels() : 0;
+        std::fill(sums, sums + count, static_cast<Sum>(outside) * zero);
         for (std::int64_t iy = taps.top; iy < taps.bottom; ++iy) {
           for (std::int64_t ix = taps.left; ix < taps.right; ++ix) {
             add_values(x + (image + iy * from.w() + ix) * from.c() + c, count, sums);
           }
         }
         for (std::int64_t i = 0; i < count; ++i) {
-          y[row * from.c() + c + i] = mean<T>(sums[i], taps.pixels());
+          y[row * from.c() + c + i] = mean<T>(sums[i], taps.pixels() + outside);
         }
       }
     }
@@ -191,14 +194,15 @@ void max_pool(const Layer& layer, ConstTensorView source, TensorView out) {
   }
 }
 
-void avg_pool(const Window& window, ConstTensorView source, TensorView out) {
+void avg_pool(const Window& window, ConstTensorView source, TensorView out,
+              std::int32_t zero_point) {
   switch (source.dtype()) {
     case DType::kU8:
-      return avg_pool_typed<std::uint8_t, std::int32_t>(window, source, out);
+      return avg_pool_typed<std::uint8_t, std::int32_t>(window, source, out, zero_point);
     case DType::kS8:
-      return avg_pool_typed<std::int8_t, std::int32_t>(window, source, out);
+      return avg_pool_typed<std::int8_t, std::int32_t>(window, source, out, zero_point);
     default:
-      return avg_pool_typed<float, float>(window, source, out);
+      return avg_pool_typed<float, float>(window, source, out, 0.0F);
   }
 }
 

@@ -9,7 +9,8 @@ namespace bitloom::integer {
 namespace {
 
 constexpr const char* kSchema = "bitloom.model";
-constexpr int kVersion = 3;                  // 3: binary and ternary grids, affine, prelu, maps
+constexpr int kVersion = 4;                  // 4: pads of columns, averages that count padding
+constexpr int kPlainWindows = 3;             // 3: binary and ternary grids, affine, prelu, maps
 constexpr int kOldestVersion = 2;            // 2: clip instead of relu; avg_pool, concat
 constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from a damaged file
 
@@ -228,6 +229,8 @@ void put_layer(Archive& archive, const std::string& path, const Layer& layer) {
     archive.put_attribute(path, "stride", window.stride);
     archive.put_attribute(path, "pad", window.pad);
     archive.put_attribute(path, "groups", window.groups);
+    if (window.column_pad >= 0) archive.put_attribute(path, "column_pad", window.column_pad);
+    if (window.count_pad) archive.put_attribute(path, "count_pad", std::int64_t{1});
   }
   for (const auto& [name, vector] : kVectors) put_vector(archive, path + name, layer.*vector);
   if (!is_product(layer)) return;
@@ -256,6 +259,11 @@ Layer get_layer(const Archive& archive, const std::string& path) {
                     .stride = get_int(archive, path, "stride"),
                     .pad = get_int(archive, path, "pad"),
                     .groups = get_int(archive, path, "groups")};
+    if (archive.has_attribute(path, "column_pad")) {
+      layer.window.column_pad = get_int(archive, path, "column_pad");
+    }
+    layer.window.count_pad =
+        archive.has_attribute(path, "count_pad") && get_int(archive, path, "count_pad") != 0;
   }
   for (const auto& [name, vector] : kVectors) layer.*vector = get_vector(archive, path + name);
   if (!is_product(layer)) return layer;
@@ -269,6 +277,14 @@ Layer get_layer(const Archive& archive, const std::string& path) {
   return layer;
 }
 
+/// The oldest version that can say all of it, so that older programs read what they can run.
+int version_of(const Model& model) {
+  const auto is_new = [](const Layer& layer) {
+    return layer.window.column_pad >= 0 || layer.window.count_pad;
+  };
+  return std::any_of(model.layers.begin(), model.layers.end(), is_new) ? kVersion : kPlainWindows;
+}
+
 std::size_t get_count(const Archive& archive, const char* name) {
   const std::int64_t count = archive.integer("", name);
   if (count < 1 || count > kMostItems) refuse(archive, name, cat("unlikely count ", count));
@@ -278,7 +294,7 @@ std::size_t get_count(const Archive& archive, const char* name) {
 }  // namespace
 
 Archive to_archive(const Model& model) {
-  Archive archive(kSchema, kVersion);
+  Archive archive(kSchema, version_of(model));
   archive.put_attribute("", "network", model.network);
   archive.put_attribute("", "method", model.method);
   archive.put_attribute("", "profile", model.profile);
@@ -303,7 +319,7 @@ Model model_from_archive(const Archive& archive) {
   if (archive.schema_version() < kOldestVersion) {  // its ReLUs would be lost
     throw FormatError(
         {.place = archive.source().empty() ? "model" : archive.source(),
-         .expected = cat("schema '", kSchema, "' version ", kOldestVersion, " or ", kVersion),
+         .expected = cat("schema '", kSchema, "' version ", kOldestVersion, " to ", kVersion),
          .found = cat("version ", archive.schema_version()),
          .remedy = "export it again from its checkpoint"});
   }

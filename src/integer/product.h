@@ -34,8 +34,8 @@ struct RowOrigin {
 inline RowOrigin row_origin(const ProductGeometry& g, std::int64_t row) {
   const std::int64_t pixel = row % (g.oh * g.ow);
   return {.image = row / (g.oh * g.ow),
-          .y = pixel / g.ow * g.window.stride - g.window.pad,
-          .x = pixel % g.ow * g.window.stride - g.window.pad};
+          .y = pixel / g.ow * g.window.stride - g.window.pad_h(),
+          .x = pixel % g.ow * g.window.stride - g.window.pad_w()};
 }
 
 /// Writes the window under `row` for one group as [KH, KW, I/groups]; padding is To{}.

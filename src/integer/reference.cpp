@@ -164,8 +164,8 @@ ProductGeometry product_geometry(const Layer& layer, const Shape& source) {
   g.h = source.h();
   g.w = source.w();
   g.window = layer.window;
-  g.oh = (g.h + 2 * g.window.pad - g.window.kernel_h) / g.window.stride + 1;
-  g.ow = (g.w + 2 * g.window.pad - g.window.kernel_w) / g.window.stride + 1;
+  g.oh = g.window.output_h(g.h);
+  g.ow = g.window.output_w(g.w);
   return g;
 }
 
@@ -229,10 +229,10 @@ void run_layer(const Model& model, const Layer& layer, std::span<const ConstTens
     case LayerOp::kMaxPool:
       return max_pool(layer, inputs[0], output);
     case LayerOp::kAvgPool:
-      return avg_pool(layer.window, inputs[0], output);
+      return avg_pool(layer.window, inputs[0], output, source_info(model, layer).format.zero_point);
     case LayerOp::kGlobalAvgPool:
       return avg_pool({.kernel_h = inputs[0].shape().h(), .kernel_w = inputs[0].shape().w()},
-                      inputs[0], output);
+                      inputs[0], output, 0);
     case LayerOp::kAdd:
       return add(model, layer, inputs[0], inputs[1], output);
     case LayerOp::kConcat:

@@ -158,13 +158,25 @@ class LayerCheck {
   }
 
   /// Output side of a window over `extent`; at least one.
-  std::int64_t window_side(std::int64_t extent, std::int64_t kernel) const {
+  std::int64_t window_side(std::int64_t extent, std::int64_t kernel, std::int64_t pad) const {
     const Window& window = layer_.window;
-    require(kernel >= 1 && window.stride >= 1 && window.pad >= 0 && window.pad < (1 << 20) &&
-                extent + 2 * window.pad >= kernel,
+    require(kernel >= 1 && window.stride >= 1 && pad >= 0 && pad < (1 << 20) &&
+                extent + 2 * pad >= kernel,
             place_, "a window that fits the source: side ", extent, ", kernel ", kernel,
-            ", stride ", window.stride, ", pad ", window.pad);
-    return (extent + 2 * window.pad - kernel) / window.stride + 1;
+            ", stride ", window.stride, ", pad ", pad);
+    return (extent + 2 * pad - kernel) / window.stride + 1;
+  }
+
+  /// [1, channels, H', W'] of the window over `source`. Columns have a padding of their own in
+  /// conv2d alone, and padding counts in avg_pool alone.
+  Shape window_output(std::int64_t channels, const Shape& source) const {
+    const Window& window = layer_.window;
+    require(window.column_pad == -1 || layer_.op == LayerOp::kConv2d, place_,
+            "as much padding left as above, found ", window.column_pad, " and ", window.pad);
+    require(!window.count_pad || layer_.op == LayerOp::kAvgPool, place_,
+            "padding that does not count");
+    return {1, channels, window_side(source.h(), window.kernel_h, window.pad_h()),
+            window_side(source.w(), window.kernel_w, window.pad_w())};
   }
 
   void check_vector(const Tensor& values, std::int64_t outputs, const char* name) const {
@@ -256,8 +268,7 @@ class LayerCheck {
         window.groups);
     const Shape wanted{weight.n(), source.c() / window.groups, window.kernel_h, window.kernel_w};
     require(weight == wanted, place_, "weight ", to_string(wanted), ", found ", to_string(weight));
-    require_output({1, weight.n(), window_side(source.h(), window.kernel_h),
-                    window_side(source.w(), window.kernel_w)});
+    require_output(window_output(weight.n(), source));
   }
 
   void check_static(std::int64_t outputs) const {
@@ -357,8 +368,7 @@ class LayerCheck {
     const Window& window = layer_.window;
     require(window.pad < window.kernel_h && window.pad < window.kernel_w, place_,
             "a pad below the kernel, found ", window.pad);
-    require_output({1, source.shape.c(), window_side(source.shape.h(), window.kernel_h),
-                    window_side(source.shape.w(), window.kernel_w)});
+    require_output(window_output(source.shape.c(), source.shape));
   }
 
   void check_lowest(std::int64_t channels) const {
@@ -394,8 +404,7 @@ class LayerCheck {
     require_reals();
     const Shape& source = input(0).shape;
     if (source.rank() != 4) return require_output({1, 1});
-    require_output({1, 1, window_side(source.h(), layer_.window.kernel_h),
-                    window_side(source.w(), layer_.window.kernel_w)});
+    require_output(window_output(1, source));
   }
 
   void check_scale_map() const {

@@ -336,7 +336,8 @@ Plan make_plan(const F32Conv2dProblem& problem) {
 
 bool Bf16WeightGradient::supports(const F32Conv2dProblem& problem) {
   const std::int64_t kw = problem.weight.w();
-  return cpu_supports() && problem.window.groups == 1 && problem.weight[0] % kLanes == 0 &&
+  return cpu_supports() && problem.window.groups == 1 &&
+         problem.window.pad_w() == problem.window.pad_h() && problem.weight[0] % kLanes == 0 &&
          problem.weight[1] % kLanes == 0 && (kw == 1 || kw == 3 || kw == 5) &&
          (problem.window.stride == 1 || problem.window.stride == 2);
 }

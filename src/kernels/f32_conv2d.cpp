@@ -101,6 +101,11 @@ Direction make_backward_weights(const dnnl::convolution_backward_weights::primit
   return out;
 }
 
+std::string pad_text(const integer::Window& window) {
+  return window.pad_w() == window.pad_h() ? cat(window.pad_h())
+                                          : cat(window.pad_h(), "x", window.pad_w());
+}
+
 }  // namespace
 
 Shape conv2d_output(const std::string& place, const F32Conv2dProblem& problem) {
@@ -122,10 +127,11 @@ Shape conv2d_output(const std::string& place, const F32Conv2dProblem& problem) {
              ", groups=", window.groups, ")"),
          "input " + to_string(x));
   }
-  const std::int64_t room_h = x[2] + 2 * window.pad - w[2];
-  const std::int64_t room_w = x[3] + 2 * window.pad - w[3];
+  const std::int64_t room_h = x[2] + 2 * window.pad_h() - w[2];
+  const std::int64_t room_w = x[3] + 2 * window.pad_w() - w[3];
   if (room_h < 0 || room_w < 0) {
-    fail(cat("an input that a ", w[2], "x", w[3], " kernel with pad=", window.pad, " fits into"),
+    fail(cat("an input that a ", w[2], "x", w[3], " kernel with pad=", pad_text(window),
+             " fits into"),
          "input " + to_string(x));
   }
   return {x[0], w[0], room_h / window.stride + 1, room_w / window.stride + 1};
@@ -145,7 +151,7 @@ class F32Conv2d::Impl {
                       .weight_gradient = weight_desc(problem, DType::kF32, true)};
     const memory::desc any = weight_desc(problem, type, false);
     const memory::dims strides{problem.window.stride, problem.window.stride};
-    const memory::dims pad{problem.window.pad, problem.window.pad};
+    const memory::dims pad{problem.window.pad_h(), problem.window.pad_w()};
     constexpr auto kDirect = dnnl::algorithm::convolution_direct;
     const dnnl::primitive_attr attr = user_scratchpad();
 

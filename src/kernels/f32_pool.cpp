@@ -33,8 +33,10 @@ class F32Pool::Impl {
   Impl(const F32PoolProblem& problem, bool training) {
     using dnnl::algorithm;
     const bool is_max = problem.kind == PoolKind::kMax;
-    const algorithm kind = is_max ? algorithm::pooling_max : algorithm::pooling_avg_exclude_padding;
     const integer::Window& window = problem.window;
+    const algorithm average = window.count_pad ? algorithm::pooling_avg_include_padding
+                                               : algorithm::pooling_avg_exclude_padding;
+    const algorithm kind = is_max ? algorithm::pooling_max : average;
     const dnnl::memory::desc source = nhwc_f32(problem.source);
     const dnnl::memory::desc destination = nhwc_f32(pool_output("pooling", problem.source, window));
     const dnnl::memory::dims strides{window.stride, window.stride};

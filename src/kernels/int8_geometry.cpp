@@ -31,8 +31,8 @@ ProductDims product_dims(const std::string& place, const Shape& source, const Sh
                          const integer::Window& window) {
   if (weight.rank() == 2) return linear_dims(place, source, weight);
   const std::int64_t groups = window.groups;
-  const std::int64_t height = source.h() + 2 * window.pad - weight.h();
-  const std::int64_t width = source.w() + 2 * window.pad - weight.w();
+  const std::int64_t height = source.h() + 2 * window.pad_h() - weight.h();
+  const std::int64_t width = source.w() + 2 * window.pad_w() - weight.w();
   if (weight.rank() != 4 || groups < 1 || window.stride < 1 || window.pad < 0 ||
       weight.c() * groups != source.c() || weight.n() % groups != 0 || height < 0 || width < 0) {
     throw ShapeError(
@@ -47,7 +47,7 @@ ProductDims product_dims(const std::string& place, const Shape& source, const Sh
                    .weight = {weight.n(), weight.c(), weight.h(), weight.w()},
                    .destination = {output.n(), output.c(), output.h(), output.w()},
                    .strides = {window.stride, window.stride},
-                   .padding = {window.pad, window.pad},
+                   .padding = {window.pad_h(), window.pad_w()},
                    .weight_tag = Tag::ohwi,
                    .channel_mask = 1,
                    .output = output};

@@ -87,9 +87,16 @@ std::int32_t pixels_inside(const Shape& source, const integer::Window& window, s
   return static_cast<std::int32_t>((rows.last - rows.first) * (columns.last - columns.first));
 }
 
+// Pixels that an average divides by.
+std::int32_t pixels_counted(const Shape& source, const integer::Window& window, std::int64_t y,
+                            std::int64_t x) {
+  if (!window.count_pad) return pixels_inside(source, window, y, x);
+  return static_cast<std::int32_t>(window.kernel_h * window.kernel_w);
+}
+
 template <typename Code>
 void avg_pool(const Code* source, const Shape& shape, const integer::Window& window,
-              Code* destination, const Shape& out) {
+              std::int32_t zero_point, Code* destination, const Shape& out) {
   const std::int64_t channels = shape.c();
   parallel_for(out.n() * out.h(), 1, [&](std::int64_t begin, std::int64_t end, int) {
     constexpr std::int64_t kBlock = 64;
@@ -97,10 +104,11 @@ void avg_pool(const Code* source, const Shape& shape, const integer::Window& win
     for (std::int64_t row = begin; row < end; ++row) {
       const Code* image = source + row / out.h() * shape.h() * shape.w() * channels;
       for (std::int64_t x = 0; x < out.w(); ++x) {
-        const std::int32_t pixels = pixels_inside(shape, window, row % out.h(), x);
+        const std::int32_t pixels = pixels_counted(shape, window, row % out.h(), x);
+        const std::int32_t padding = pixels - pixels_inside(shape, window, row % out.h(), x);
         for (std::int64_t base = 0; base < channels; base += kBlock) {
           const std::int64_t count = std::min(kBlock, channels - base);
-          sums.fill(0);
+          sums.fill(padding * zero_point);
           for_each_pixel(shape, window, row % out.h(), x, [&](std::int64_t, std::int64_t pixel) {
             const Code* value = image + pixel * channels + base;
             for (std::int64_t c = 0; c < count; ++c) sums[static_cast<std::size_t>(c)] += value[c];
@@ -165,14 +173,16 @@ void max_pool_gradient(ConstTensorView destination_gradient, const integer::Wind
   });
 }
 
-void avg_pool_codes(ConstTensorView source, const integer::Window& window,
-                    TensorView destination) noexcept {
+void avg_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
+                    std::int32_t zero_point) noexcept {
   const Shape& shape = source.shape();
   const Shape& out = destination.shape();
   if (source.dtype() == DType::kU8) {
-    avg_pool(source.data<std::uint8_t>(), shape, window, destination.data<std::uint8_t>(), out);
+    avg_pool(source.data<std::uint8_t>(), shape, window, zero_point,
+             destination.data<std::uint8_t>(), out);
   } else {
-    avg_pool(source.data<std::int8_t>(), shape, window, destination.data<std::int8_t>(), out);
+    avg_pool(source.data<std::int8_t>(), shape, window, zero_point, destination.data<std::int8_t>(),
+             out);
   }
 }
 
@@ -192,7 +202,7 @@ void avg_pool_gradient(ConstTensorView destination_gradient, const integer::Wind
       for (std::int64_t y = 0; y < out.h(); ++y) {
         for (std::int64_t x = 0; x < out.w(); ++x) {
           const float* from = dy + ((n * out.h() + y) * out.w() + x) * channels;
-          const auto count = static_cast<float>(pixels_inside(shape, window, y, x));
+          const auto count = static_cast<float>(pixels_counted(shape, window, y, x));
           for_each_pixel(shape, window, y, x, [&](std::int64_t, std::int64_t pixel) {
             float* to = image + pixel * channels;
 #pragma omp simd

@@ -65,6 +65,10 @@ class PopcountProduct::Impl {
         rows_(g_.oh, g_.window.kernel_h, g_.window, g_.h),
         columns_(g_.ow, g_.window.kernel_w, g_.window, g_.w),
         panel_outputs_(padded_outputs(g_.group_outputs())) {
+    if (g_.window.pad_w() != g_.window.pad_h()) {
+      throw BackendError(cat("popcount: pads of ", g_.window.pad_h(), " above and ",
+                             g_.window.pad_w(), " to the left, which ought to be one"));
+    }
     if (rows_.taps.size() > kMostClasses || columns_.taps.size() > kMostClasses) {
       throw BackendError(cat("popcount: ", rows_.taps.size(), " x ", columns_.taps.size(),
                              " kinds of borders, at most ", kMostClasses));
@@ -340,6 +344,7 @@ std::string PopcountProduct::implementation() const { return "popcount:" + popco
 bool popcount_beats_int8(const PopcountProblem& problem) {
   const Isa isa = effective_isa();
   if (isa == Isa::kAvx512Amx) return false;
+  if (problem.window.pad_w() != problem.window.pad_h()) return false;  // it does not take them
   if (!has_exact_u8s8(isa)) return true;  // signed codes lose a weight bit there
   const PopcountGeometry g(problem);
   const bool ternary = problem.source_grid == integer::Grid::kTernary;

@@ -32,7 +32,7 @@ class AvgPool final : public Layer {
     if (reals_) {
       reals_->forward(call.inputs[0], call.output, nullptr, call.scratch);
     } else {
-      kernels::avg_pool_codes(call.inputs[0], window_, call.output);
+      kernels::avg_pool_codes(call.inputs[0], window_, call.output, edge_.format_now().zero_point);
     }
   }
 
@@ -54,7 +54,7 @@ class AvgPool final : public Layer {
 }  // namespace
 
 std::unique_ptr<Layer> make_avg_pool(const LayerContext& context) {
-  return std::make_unique<AvgPool>(context, pool_window_of(context.node));
+  return std::make_unique<AvgPool>(context, pool_window(context.node));
 }
 
 std::unique_ptr<Layer> make_global_avg_pool(const LayerContext& context) {

@@ -9,7 +9,7 @@ std::unique_ptr<Layer> make_conv2d(const LayerContext& context) {
   require_reals(context);
   const kernels::F32Conv2dProblem problem{.source = context.inputs[0].shape,
                                           .weight = context.inputs[1].shape,
-                                          .window = window_of(context.node, 1),
+                                          .window = conv_window(context.node),
                                           .bias = flag(context.node, "bias", false)};
   const Shape output = kernels::conv2d_output(context.node.name, problem);
   return std::make_unique<WeightedLayer>(context,

@@ -7,6 +7,7 @@
 
 #include "bitloom/integer/model.h"
 #include "bitloom/layers/layer.h"
+#include "bitloom/layers/window.h"
 
 namespace bitloom::layers {
 
@@ -14,7 +15,8 @@ namespace bitloom::layers {
 std::unique_ptr<Layer> make_input(const LayerContext& context);
 /// parameter(shape=...): a weight of the store under the node's own name, He-normal when new.
 std::unique_ptr<Layer> make_parameter(const LayerContext& context);
-/// conv2d(x, weight, stride=1, pad=0, groups=1, bias=0): see kernels/f32_conv2d.h.
+/// conv2d(x, weight, stride=1, pad=0, pad_w=pad, groups=1, bias=0): `pad` above and below, `pad_w`
+/// left and right; see kernels/f32_conv2d.h.
 std::unique_ptr<Layer> make_conv2d(const LayerContext& context);
 /// linear(x, weight, bias=0): see kernels/f32_linear.h.
 std::unique_ptr<Layer> make_linear(const LayerContext& context);
@@ -51,7 +53,8 @@ std::unique_ptr<Layer> make_k_map(const LayerContext& context);
 std::unique_ptr<Layer> make_scale_map(const LayerContext& context);
 /// max_pool(x, kernel, stride=kernel, pad=0): see kernels/f32_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_max_pool(const LayerContext& context);
-/// avg_pool(x, kernel, stride=kernel, pad=0): padding is left out of sum and count; see
+/// avg_pool(x, kernel, stride=kernel, pad=0, count_pad=0): padding is left out of sum and count, or
+/// counts as pixels of 0; see
 /// kernels/f32_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_avg_pool(const LayerContext& context);
 /// global_avg_pool(x): [N, C, H, W] to [N, C, 1, 1]; see kernels/f32_pool.h and pool_codes.h.
@@ -75,12 +78,6 @@ std::unique_ptr<Layer> make_flatten(const LayerContext& context);
 
 /// @throws ShapeError that names the node if an input carries codes.
 void require_reals(const LayerContext& context);
-/// @throws ConfigError unless the attribute is 0 or 1.
-bool flag(const Node& node, std::string_view key, bool fallback);
-/// kernel, stride, pad and groups of a node; stride defaults to `default_stride`.
-integer::Window window_of(const Node& node, std::int64_t default_stride);
-/// Of a pooling node, whose stride defaults to its kernel. @throws ConfigError without a kernel.
-integer::Window pool_window_of(const Node& node);
 /// An edge like `source` (type, format and scale) under another shape.
 Edge same_kind(const Edge& source, const Shape& shape);
 

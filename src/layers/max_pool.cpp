@@ -11,7 +11,7 @@ namespace {
 // Codes: saved holds the u8 position of each maximum; reals: oneDNN's workspace.
 class MaxPool final : public Layer {
  public:
-  explicit MaxPool(const LayerContext& context) : window_(pool_window_of(context.node)) {
+  explicit MaxPool(const LayerContext& context) : window_(pool_window(context.node)) {
     const Edge& source = context.inputs[0];
     edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, window_));
     if (source.dtype == DType::kF32) {

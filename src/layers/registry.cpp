@@ -8,7 +8,7 @@ LayerRegistry float_layers() {
   return {
       {"input", {make_input, 0, {"shape"}}},
       {"parameter", {make_parameter, 0, {"shape"}}},
-      {"conv2d", {make_conv2d, 2, {"stride", "pad", "groups", "bias"}}},
+      {"conv2d", {make_conv2d, 2, {"stride", "pad", "pad_w", "groups", "bias"}}},
       {"linear", {make_linear, 2, {"bias"}}},
       {"batch_norm", {make_batch_norm, 1, {"epsilon", "momentum", "frozen"}}},
       {"fused",
@@ -22,7 +22,7 @@ LayerRegistry float_layers() {
       {"k_map", {make_k_map, 1, {"kernel", "stride", "pad"}}},
       {"scale_map", {make_scale_map, 2, {}}},
       {"max_pool", {make_max_pool, 1, {"kernel", "stride", "pad"}}},
-      {"avg_pool", {make_avg_pool, 1, {"kernel", "stride", "pad"}}},
+      {"avg_pool", {make_avg_pool, 1, {"kernel", "stride", "pad", "count_pad"}}},
       {"global_avg_pool", {make_global_avg_pool, 1, {}}},
       {"add", {make_add, 2, {}}},
       {"concat", {make_concat, 2, {}, true}},
@@ -40,32 +40,6 @@ void require_reals(const LayerContext& context) {
                       .found = cat("codes (", to_word(dtype), ")"),
                       .remedy = ""});
   }
-}
-
-bool flag(const Node& node, std::string_view key, bool fallback) {
-  const std::int64_t value = node.integer(key, fallback ? 1 : 0);
-  if (value == 0 || value == 1) return value == 1;
-  throw ConfigError({.place = cat(node.name, ": attribute ", key),
-                     .expected = "0 or 1",
-                     .found = std::to_string(value),
-                     .remedy = ""});
-}
-
-integer::Window window_of(const Node& node, std::int64_t default_stride) {
-  const std::int64_t kernel = node.integer("kernel", 1);
-  return {.kernel_h = kernel,
-          .kernel_w = kernel,
-          .stride = node.integer("stride", default_stride),
-          .pad = node.integer("pad", 0),
-          .groups = node.integer("groups", 1)};
-}
-
-integer::Window pool_window_of(const Node& node) {
-  if (!node.has("kernel")) {
-    throw ConfigError(
-        {.place = node.name, .expected = "attribute kernel", .found = "none", .remedy = ""});
-  }
-  return window_of(node, node.integer("kernel", 1));
 }
 
 Edge same_kind(const Edge& source, const Shape& shape) {

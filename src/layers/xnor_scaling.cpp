@@ -9,7 +9,7 @@ namespace {
 class KMap final : public Layer {
  public:
   explicit KMap(const LayerContext& context)
-      : source_(context.inputs[0].shape), window_(window_of(context.node, 1)) {
+      : source_(context.inputs[0].shape), window_(box_window(context.node)) {
     require_reals(context);
     if (source_.rank() != 4) {
       window_ = {};

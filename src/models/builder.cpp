@@ -40,16 +40,25 @@ GraphBuilder::GraphBuilder(const NetworkShape& shape)
 void GraphBuilder::conv2d(const std::string& name, std::int64_t channels,
                           const ConvOptions& options) {
   const std::string weight = name + ".weight";
-  const Shape shape{channels, at_.channels / options.groups, options.kernel, options.kernel};
+  const std::int64_t width = options.kernel_w > 0 ? options.kernel_w : options.kernel;
+  const Shape shape{channels, at_.channels / options.groups, options.kernel, width};
   Attributes attributes;
   add_unless_default(attributes, "stride", options.stride, 1);
   add_unless_default(attributes, "pad", options.pad, 0);
+  if (options.pad_w >= 0) add_unless_default(attributes, "pad_w", options.pad_w, options.pad);
   add_unless_default(attributes, "groups", options.groups, 1);
   add_unless_default(attributes, "bias", options.bias ? 1 : 0, 0);
   graph_.add({weight, "parameter", {}, {{"shape", layers::shape_text(shape, false)}}});
   graph_.add({name, "conv2d", {at_.node, weight}, std::move(attributes)});
-  slide(name, {.kernel = options.kernel, .stride = options.stride, .pad = options.pad});
+  slide(name, options);
   at_.channels = channels;
+}
+
+void GraphBuilder::batch_norm(const std::string& name, const std::string& epsilon) {
+  Attributes attributes;
+  if (!epsilon.empty()) attributes.emplace_back("epsilon", epsilon);
+  graph_.add({name, "batch_norm", {at_.node}, std::move(attributes)});
+  at_.node = name;
 }
 
 void GraphBuilder::conv_bn(const std::string& name, std::int64_t channels,
@@ -77,8 +86,9 @@ void GraphBuilder::pool(const std::string& name, const std::string& op,
   Attributes attributes{{"kernel", std::to_string(options.kernel)}};
   add_unless_default(attributes, "stride", options.stride, options.kernel);
   add_unless_default(attributes, "pad", options.pad, 0);
+  add_unless_default(attributes, "count_pad", options.count_pad ? 1 : 0, 0);
   graph_.add({name, op, {at_.node}, std::move(attributes)});
-  slide(name, options);
+  slide(name, {.kernel = options.kernel, .stride = options.stride, .pad = options.pad});
 }
 
 void GraphBuilder::dropout(const std::string& name, const std::string& ratio) {
@@ -87,10 +97,19 @@ void GraphBuilder::dropout(const std::string& name, const std::string& ratio) {
 }
 
 void GraphBuilder::concat(const std::string& name, const Position& first) {
-  BITLOOM_ASSERT(first.height == at_.height && first.width == at_.width);
-  graph_.add({name, "concat", {first.node, at_.node}, {}});
-  at_.node = name;
-  at_.channels += first.channels;
+  concat(name, {first, at_});
+}
+
+void GraphBuilder::concat(const std::string& name, const std::vector<Position>& inputs) {
+  std::vector<std::string> nodes;
+  Position joined{name, 0, inputs.front().height, inputs.front().width};
+  for (const Position& input : inputs) {
+    BITLOOM_ASSERT(input.height == joined.height && input.width == joined.width);
+    nodes.push_back(input.node);
+    joined.channels += input.channels;
+  }
+  graph_.add({name, "concat", std::move(nodes), {}});
+  at_ = joined;
 }
 
 void GraphBuilder::global_avg_pool(const std::string& name) {
@@ -126,19 +145,21 @@ void GraphBuilder::unary(const std::string& name, const std::string& op) {
   at_.node = name;
 }
 
-void GraphBuilder::slide(const std::string& name, const PoolOptions& window) {
-  const auto steps = [&](std::int64_t size) {
-    const std::int64_t room = size + 2 * window.pad - window.kernel;
+void GraphBuilder::slide(const std::string& name, const ConvOptions& window) {
+  const auto steps = [&](std::int64_t size, std::int64_t kernel, std::int64_t pad) {
+    const std::int64_t room = size + 2 * pad - kernel;
     if (room < 0) {
       throw ConfigError({.place = name,
-                         .expected = cat("an image that leaves at least ", window.kernel,
+                         .expected = cat("an image that leaves at least ", kernel,
                                          " pixels here, padding included"),
                          .found = cat(at_.height, "x", at_.width),
                          .remedy = "use larger images"});
     }
     return room / window.stride + 1;
   };
-  at_ = {name, at_.channels, steps(at_.height), steps(at_.width)};
+  at_ = {name, at_.channels, steps(at_.height, window.kernel, window.pad),
+         steps(at_.width, window.kernel_w > 0 ? window.kernel_w : window.kernel,
+               window.pad_w >= 0 ? window.pad_w : window.pad)};
 }
 
 }  // namespace bitloom::models

@@ -3,24 +3,29 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "bitloom/layers/graph.h"
 #include "bitloom/models/networks.h"
 
 namespace bitloom::models {
 
-/// Square window of a pooling.
+/// Square window of a pooling; `count_pad`: an average counts its padding as pixels of 0.
 struct PoolOptions {
   std::int64_t kernel = 2;
   std::int64_t stride = 2;
   std::int64_t pad = 0;
+  bool count_pad = false;
 };
 
-/// Square window of a convolution, its groups, and whether it has a bias.
+/// Window of a convolution, square unless its width and the padding left and right are given (0,
+/// -1: the same as the others), its groups, and whether it has a bias.
 struct ConvOptions {
   std::int64_t kernel = 3;
+  std::int64_t kernel_w = 0;
   std::int64_t stride = 1;
   std::int64_t pad = 0;
+  std::int64_t pad_w = -1;
   std::int64_t groups = 1;
   bool bias = false;
 };
@@ -37,7 +42,8 @@ class GraphBuilder {
 
   /// Adds "<name>.weight" too.
   void conv2d(const std::string& name, std::int64_t channels, const ConvOptions& options);
-  void batch_norm(const std::string& name) { unary(name, "batch_norm"); }
+  /// `epsilon`: where it is not the layer's default, 1e-5.
+  void batch_norm(const std::string& name, const std::string& epsilon = "");
   void relu(const std::string& name) { unary(name, "relu"); }
   void relu6(const std::string& name) { unary(name, "relu6"); }
   void hardtanh(const std::string& name) { unary(name, "hardtanh"); }
@@ -68,13 +74,16 @@ class GraphBuilder {
   void move_to(Position position) { at_ = std::move(position); }
   /// concat(first, at()). @pre both have one height and width.
   void concat(const std::string& name, const Position& first);
+  /// Of all of them, in their order; at() counts only where it is among them.
+  void concat(const std::string& name, const std::vector<Position>& inputs);
 
   layers::Graph take() { return std::move(graph_); }
 
  private:
   void unary(const std::string& name, const std::string& op);
   void pool(const std::string& name, const std::string& op, const PoolOptions& options);
-  void slide(const std::string& name, const PoolOptions& window);
+  /// Moves to what a window of that size leaves of the map.
+  void slide(const std::string& name, const ConvOptions& window);
 
   layers::Graph graph_;
   Position at_;

@@ -83,4 +83,12 @@ layers::Graph resnet50(const NetworkShape& shape) {
   return resnet(shape, {.branch = bottleneck_branch, .widening = 4, .blocks = {3, 4, 6, 3}});
 }
 
+layers::Graph resnet101(const NetworkShape& shape) {
+  return resnet(shape, {.branch = bottleneck_branch, .widening = 4, .blocks = {3, 4, 23, 3}});
+}
+
+layers::Graph resnet152(const NetworkShape& shape) {
+  return resnet(shape, {.branch = bottleneck_branch, .widening = 4, .blocks = {3, 8, 36, 3}});
+}
+
 }  // namespace bitloom::models

@@ -7,6 +7,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/core/random.h"
 #include "bitloom/layers/network.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/passes.h"
 #include "bitloom/quant/quantized_layers.h"
@@ -144,9 +145,7 @@ RoundingProblem problem_of(const Chain& chain, const Node& quantizer, const Shap
           .linear = linear,
           .product = {.source = linear ? flat : source,
                       .weight = weight.shape(),
-                      .window = {.stride = chain.head->integer("stride", 1),
-                                 .pad = chain.head->integer("pad", 0),
-                                 .groups = chain.head->integer("groups", 1)}},
+                      .window = layers::conv_window(*chain.head)},
           .weight = weight,
           .scale = store.at(scale_name(quantizer)).value.span<float>(),
           .format = format_of(quantizer),

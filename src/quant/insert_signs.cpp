@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bitloom/core/error.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/quant/chain.h"
 #include "subgraph.h"
 
@@ -182,9 +183,12 @@ class SignInserter {
     map.inputs = {replaced(value) ? input_of(value, value.inputs[0]) : real_of(value.name)};
     if (product.op == "conv2d") {
       const Shape weight = graph_.find(product.inputs[1])->shape("shape");
-      if (weight.h() != weight.w()) {
-        throw ConfigError(ErrorText{product.name, "a square kernel for quantizer xnor",
-                                    cat(weight.h(), "x", weight.w()), "use quantizer bwn"});
+      const integer::Window window = layers::conv_window(product);
+      if (weight.h() != weight.w() || window.pad_h() != window.pad_w()) {
+        throw ConfigError(ErrorText{
+            product.name, "a square kernel and padding for quantizer xnor",
+            cat(weight.h(), "x", weight.w(), ", pad ", window.pad_h(), "x", window.pad_w()),
+            "use quantizer bwn"});
       }
       if (weight.h() != 1) map.set("kernel", cat(weight.h()));
       for (const char* key : {"stride", "pad"}) {

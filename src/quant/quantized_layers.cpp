@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "activation_grid.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/quant/exported_layers.h"
 #include "bitloom/quant/fake_quant_layer.h"
 
@@ -27,11 +28,10 @@ bool has_bias(const LayerContext& context) { return context.node.integer("bias",
 integer::Window window_of(const LayerContext& context) {
   const Shape& weight = context.inputs[1].shape;
   if (is_linear(context)) return {};
-  return {.kernel_h = weight.h(),
-          .kernel_w = weight.w(),
-          .stride = context.node.integer("stride", 1),
-          .pad = context.node.integer("pad", 0),
-          .groups = context.node.integer("groups", 1)};
+  integer::Window window = layers::conv_window(context.node);
+  window.kernel_h = weight.h();
+  window.kernel_w = weight.w();
+  return window;
 }
 
 // linear takes [N, C, 1, 1] as [N, C]: the memory is the same.
@@ -209,15 +209,16 @@ layers::LayerRegistry quantized_layers() {
   const layers::LayerFactory make_product = [](const LayerContext& context) {
     return std::make_unique<QuantizedProduct>(context);
   };
-  registry["quantized_conv2d"] = {
-      .make = make_product, .inputs = 2, .attributes = {"stride", "pad", "groups", "bias"}};
+  registry["quantized_conv2d"] = {.make = make_product,
+                                  .inputs = 2,
+                                  .attributes = {"stride", "pad", "pad_w", "groups", "bias"}};
   registry["quantized_linear"] = {.make = make_product, .inputs = 2, .attributes = {"bias"}};
   const layers::LayerFactory make_exported = [](const LayerContext& context) {
     return std::make_unique<ExportedProduct>(context);
   };
   registry["exported_conv2d"] = {.make = make_exported,
                                  .inputs = 2,
-                                 .attributes = {"stride", "pad", "groups", "bias", "unit",
+                                 .attributes = {"stride", "pad", "pad_w", "groups", "bias", "unit",
                                                 "zero_point", "batch_norm", "epsilon"}};
   registry["exported_linear"] = {
       .make = make_exported,

@@ -84,8 +84,9 @@ logits = flatten(gap)
 }
 
 /// Branches of unlike kinds into one concat: a bare pool, a signed branch behind an average and a
-/// depthwise convolution of signed codes, a hardtanh (inception, densenet); the input of the concat
-/// is read elsewhere, too.
+/// depthwise convolution of signed codes, windows longer than high and higher than long, an average
+/// that counts padding, a hardtanh (inception, densenet); the input of the concat is read
+/// elsewhere, too.
 inline SmallGraph inception_graph() {
   return {"inception",
           R"(bitloom-graph 1
@@ -94,7 +95,7 @@ stem.weight = parameter(shape=4x1x3x3)
 stem = conv2d(input, stem.weight, pad=1)
 stem.bn = batch_norm(stem)
 stem.act = hardtanh(stem.bn, low=-0.8, high=1.3)
-avg = avg_pool(stem.act, kernel=3, stride=1, pad=1)
+avg = avg_pool(stem.act, kernel=3, stride=1, pad=1, count_pad=1)
 b0.weight = parameter(shape=4x1x3x3)
 b0 = conv2d(avg, b0.weight, pad=1, groups=4)
 b0.bn = batch_norm(b0)
@@ -106,8 +107,16 @@ b2 = conv2d(stem.act, b2.weight, pad=1, groups=2)
 b2.bn = batch_norm(b2)
 b2.act = hardtanh(b2.bn, low=0, high=2)
 pool = max_pool(stem.act, kernel=3, stride=1, pad=1)
-cat = concat(b1.bn, b2.act, pool)
-tail.weight = parameter(shape=8x13x1x1)
+b3.weight = parameter(shape=5x4x1x7)
+b3 = conv2d(stem.act, b3.weight, pad_w=3)
+b3.bn = batch_norm(b3)
+b3.act = relu(b3.bn)
+b4.weight = parameter(shape=6x5x7x1)
+b4 = conv2d(b3.act, b4.weight, pad=3, pad_w=0)
+b4.bn = batch_norm(b4)
+b4.act = relu(b4.bn)
+cat = concat(b1.bn, b2.act, pool, b4.act)
+tail.weight = parameter(shape=8x19x1x1)
 tail = conv2d(cat, tail.weight)
 tail.bn = batch_norm(tail)
 tail.act = relu(tail.bn)
@@ -118,7 +127,7 @@ fc.weight = parameter(shape=4x96)
 fc = linear(flatten, fc.weight, bias=1)
 )",
           {"conv2d stem", "avg_pool avg", "conv2d b0", "conv2d b1", "conv2d b2", "max_pool pool",
-           "concat cat", "conv2d tail", "avg_pool half", "linear fc"}};
+           "conv2d b3", "conv2d b4", "concat cat", "conv2d tail", "avg_pool half", "linear fc"}};
 }
 
 /// Two residual blocks, one of them with a rounded downsample (resnet): signed shortcuts.

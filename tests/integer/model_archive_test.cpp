@@ -172,12 +172,27 @@ TEST(ModelArchive, ReadsVersionTwo) {
   expect_same(model, model_from_archive(before));
 }
 
+// Version 4 says where padding is not the same on all sides or counts; other models stay version 3.
+TEST(ModelArchive, KeepsThePaddingOfColumns) {
+  Model model = one_layer_model(4, false);
+  EXPECT_EQ(to_archive(model).schema_version(), 3);
+  Layer& layer = model.layers[0];
+  layer.window.column_pad = 0;
+  Shape& output = model.tensors[static_cast<std::size_t>(layer.output)].shape;
+  output = {1, output.c(), output.h(), output.w() - 2 * layer.window.pad};
+  const Archive archive = to_archive(model);
+  EXPECT_EQ(archive.schema_version(), 4);
+  EXPECT_EQ(model_from_archive(archive).layers[0].window.column_pad, 0);
+  layer.op = LayerOp::kMaxPool;
+  EXPECT_ERROR(FormatError, validate(model), "as much padding left as above");
+}
+
 TEST(ModelArchive, RefusesForeignNewerAndOlderSchemas) {
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 1)),
-               "expected schema 'bitloom.model' version 2 or 3, found version 1",
+               "expected schema 'bitloom.model' version 2 to 4, found version 1",
                "export it again");
   EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.checkpoint", 1)), "bitloom.model");
-  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 4)), "4");
+  EXPECT_ERROR(FormatError, model_from_archive(Archive("bitloom.model", 5)), "5");
 }
 
 TEST(ModelArchive, PacksBinaryWeightsInOneBitAndTernaryInTwo) {

@@ -82,9 +82,7 @@ inline Shape output_shape(const LayerCase& problem) {
   const Shape& source = problem.source;
   if (problem.linear) return {source.n(), problem.outputs};
   const Window& window = problem.window;
-  return {source.n(), problem.outputs,
-          (source.h() + 2 * window.pad - window.kernel_h) / window.stride + 1,
-          (source.w() + 2 * window.pad - window.kernel_w) / window.stride + 1};
+  return {source.n(), problem.outputs, window.output_h(source.h()), window.output_w(source.w())};
 }
 
 /// What t ends within: codes, or reals of an f32 destination.

@@ -42,8 +42,8 @@ std::int64_t naive_sum(const LayerCase& problem, const RandomLayer& made, const 
   for (std::int64_t i = 0; i < inputs; ++i) {
     for (std::int64_t ky = 0; ky < window.kernel_h; ++ky) {
       for (std::int64_t kx = 0; kx < window.kernel_w; ++kx) {
-        const std::int64_t y = at.y * window.stride - window.pad + ky;
-        const std::int64_t x = at.x * window.stride - window.pad + kx;
+        const std::int64_t y = at.y * window.stride - window.pad_h() + ky;
+        const std::int64_t x = at.x * window.stride - window.pad_w() + kx;
         if (y < 0 || x < 0 || y >= source.h() || x >= source.w()) continue;
         const std::int64_t from = source.offset(at.n, group * inputs + i, y, x);
         sum += std::int64_t{code_at(made.source, from) - zero_point} *
@@ -83,6 +83,8 @@ std::vector<LayerCase> cases() {
   conv("depthwise with multiplier 2", {1, 6, 5, 5}, 12, square(3, 1, 1, 6));
   conv("tall window", {1, 4, 8, 6}, 4,
        {.kernel_h = 3, .kernel_w = 1, .stride = 1, .pad = 0, .groups = 1});
+  conv("1x7 padded in columns", {2, 5, 4, 9}, 6, {.kernel_w = 7, .column_pad = 3});
+  conv("7x1 padded in rows", {1, 6, 9, 4}, 5, {.kernel_h = 7, .pad = 3, .column_pad = 0});
   LayerCase linear = out.front();
   linear.name = "linear over maps";
   linear.linear = true;
@@ -340,6 +342,26 @@ TEST(Reference, AveragesLeavePaddingOut) {
     });
   }
   EXPECT_GT(ties, 20);
+}
+
+// By hand, 2x2 pixels under 3x3 windows with one pixel of padding: every window holds all four and
+// five zeros. Codes 9, 18, 27, 36 sum to 90, 10 over 9; without counting 22.5, which rounds to 22.
+// With zero point 3, of which the padding has five: (90 + 15) / 9 = 11.67.
+TEST(Reference, AveragesCountPaddingWhereAsked) {
+  const Shape shape{1, 1, 2, 2};
+  const auto mean_of = [&](bool counts, std::int32_t zero_point) {
+    Window window{.kernel_h = 3, .kernel_w = 3, .pad = 1};
+    window.count_pad = counts;
+    Model model = unary_model(LayerOp::kAvgPool, u8_format(), DType::kU8, shape, shape, window);
+    for (TensorInfo& tensor : model.tensors) tensor.format.zero_point = zero_point;
+    const Tensor x = make_tensor<std::uint8_t>(shape, {9, 18, 27, 36});
+    Tensor y(DType::kU8, shape);
+    run_layer(model, model.layers[0], std::vector<ConstTensorView>{x}, y);
+    return code_at(y, 3);
+  };
+  EXPECT_EQ(mean_of(false, 0), 22);
+  EXPECT_EQ(mean_of(true, 0), 10);
+  EXPECT_EQ(mean_of(true, 3), 12);
 }
 
 TEST(Reference, ConcatJoinsChannels) {

@@ -106,6 +106,13 @@ const ConvCase kConvCases[] = {
      {.source = {2, 12, 6, 7}, .weight = {24, 1, 3, 3}, .window = {.pad = 1, .groups = 12}}},
     {"depthwise",
      {.source = {2, 24, 9, 9}, .weight = {24, 1, 3, 3}, .window = {.pad = 1, .groups = 24}}},
+    {"inception_1x7",
+     {.source = {2, 16, 9, 11}, .weight = {24, 16, 1, 7}, .window = {.column_pad = 3}}},
+    {"inception_7x1",
+     {.source = {1, 17, 9, 8},
+      .weight = {20, 17, 7, 1},
+      .window = {.pad = 3, .column_pad = 0},
+      .bias = true}},
     {"groups",
      {.source = {2, 12, 6, 6}, .weight = {20, 3, 3, 3}, .window = {.groups = 4}, .bias = true}},
 };

@@ -40,6 +40,11 @@ inline std::vector<integer::LayerCase> int8_shapes() {
       conv("depthwise 5x5", {1, 32, 9, 9}, 32, 5, 1, 2, 32),
       conv("4 groups", {1, 64, 9, 9}, 64, 3, 1, 1, 4),
       conv("deep 3x3", {1, 512, 5, 5}, 96, 3, 1, 1)};
+  const auto long_window = [&](const char* name, const integer::Window& window) {
+    shapes.push_back({.name = name, .source = {2, 32, 9, 11}, .outputs = 48, .window = window});
+  };
+  long_window("1x7", {.kernel_w = 7, .column_pad = 3});
+  long_window("7x1", {.kernel_h = 7, .pad = 3, .column_pad = 0});
   integer::LayerCase linear{.name = "linear", .source = {1, 512}, .outputs = 10, .linear = true};
   shapes.push_back(linear);
   linear.name = "linear from maps, batch 3";

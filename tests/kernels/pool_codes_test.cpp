@@ -96,6 +96,14 @@ const PoolCase kAvgPoolCases[] = {
     {"one_channel", {2, 1, 5, 7}, {.kernel_h = 4, .kernel_w = 2, .stride = 1, .pad = 1}, 2},
     {"wide_pad", {1, 130, 5, 5}, {.kernel_h = 4, .kernel_w = 4, .stride = 3, .pad = 2}, 256},
     {"one_pixel", {1, 1, 1, 1}, {}, 256},
+    {"counted_3x3",
+     {2, 65, 7, 6},
+     {.kernel_h = 3, .kernel_w = 3, .stride = 1, .pad = 1, .count_pad = true},
+     256},
+    {"counted_stride_2",
+     {1, 5, 9, 8},
+     {.kernel_h = 4, .kernel_w = 4, .stride = 2, .pad = 2, .count_pad = true},
+     8},
 };
 
 class AvgPoolCodes : public testing::TestWithParam<PoolCase> {
@@ -134,6 +142,15 @@ TEST_P(AvgPoolCodes, AgreesWithReference) {
 
 INSTANTIATE_TEST_SUITE_P(Windows, AvgPoolCodes, testing::ValuesIn(kAvgPoolCases),
                          [](const auto& one) { return std::string(one.param.name); });
+
+// A corner of 3x3 holds four pixels of code 12 and five of padding: (48 + 5 * 3) / 9 = 7.
+TEST(CountedAverages, AddTheZeroPointForPadding) {
+  Tensor codes(DType::kU8, {1, 1, 3, 3}), out(DType::kU8, {1, 1, 3, 3});
+  std::ranges::fill(codes.span<std::uint8_t>(), std::uint8_t{12});
+  avg_pool_codes(codes, {.kernel_h = 3, .kernel_w = 3, .pad = 1, .count_pad = true}, out, 3);
+  EXPECT_EQ(out.data<std::uint8_t>()[0], 7);
+  EXPECT_EQ(out.data<std::uint8_t>()[4], 12);
+}
 
 // The window of a global average.
 integer::Window whole(const Shape& source) {

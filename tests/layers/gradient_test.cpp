@@ -235,6 +235,17 @@ const GradientCase kCases[] = {
     {"avg_pool_same", 1, R"(input = input(shape=1)
       x = parameter(shape=1x65x4x5)
       y = avg_pool(x, kernel=3, stride=1, pad=1))"},
+    {"avg_pool_counts_padding", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x5x4x5)
+      y = avg_pool(x, kernel=3, stride=1, pad=1, count_pad=1))"},
+    {"conv2d_1x7", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x3x4x9)
+      w = parameter(shape=4x3x1x7)
+      y = conv2d(x, w, pad=0, pad_w=3))"},
+    {"conv2d_3x1", 1, R"(input = input(shape=1)
+      x = parameter(shape=2x3x5x4)
+      w = parameter(shape=4x3x3x1)
+      y = conv2d(x, w, pad=1, pad_w=0))"},
     {"concat_odd_channels", 1, R"(input = input(shape=1)
       a = parameter(shape=2x1x3x4)
       b = parameter(shape=2x3x3x4)

@@ -11,6 +11,7 @@
 #include "bitloom/kernels/f32_conv2d.h"
 #include "bitloom/kernels/f32_pool.h"
 #include "bitloom/layers/network.h"
+#include "bitloom/layers/window.h"
 #include "bitloom/models/networks.h"
 
 namespace bitloom::models {
@@ -27,29 +28,29 @@ std::map<std::string, Shape> shapes_of(const Graph& graph) {
   std::map<std::string, Shape> shapes;
   for (const Node& node : graph.nodes()) {
     const auto in = [&](std::size_t k) { return shapes.at(node.inputs[k]); };
-    const integer::Window window{.kernel_h = node.integer("kernel", 1),
-                                 .kernel_w = node.integer("kernel", 1),
-                                 .stride = node.integer("stride", node.integer("kernel", 1)),
-                                 .pad = node.integer("pad", 0),
-                                 .groups = node.integer("groups", 1)};
     Shape& shape = shapes[node.name];
     if (node.inputs.empty()) {
       shape = node.shape("shape");
     } else if (node.op == "conv2d") {
-      shape =
-          kernels::conv2d_output(node.name, {.source = in(0), .weight = in(1), .window = window});
+      shape = kernels::conv2d_output(
+          node.name, {.source = in(0), .weight = in(1), .window = layers::conv_window(node)});
     } else if (node.op == "linear") {
       EXPECT_EQ(in(0).c(), in(1).c()) << node.name;
       shape = {1, in(1).n()};
     } else if (node.op == "max_pool" || node.op == "avg_pool") {
-      shape = kernels::pool_output(node.name, in(0), window);
+      shape = kernels::pool_output(node.name, in(0), layers::pool_window(node));
     } else if (node.op == "global_avg_pool") {
       shape = {1, in(0).c(), 1, 1};
     } else if (node.op == "flatten") {
       shape = {1, in(0).elements()};
     } else if (node.op == "concat") {
-      EXPECT_EQ(in(0).h(), in(1).h()) << node.name;
-      shape = {1, in(0).c() + in(1).c(), in(0).h(), in(0).w()};
+      std::int64_t channels = 0;
+      for (std::size_t k = 0; k < node.inputs.size(); ++k) {
+        EXPECT_EQ(in(0).h(), in(k).h()) << node.name;
+        EXPECT_EQ(in(0).w(), in(k).w()) << node.name;
+        channels += in(k).c();
+      }
+      shape = {1, channels, in(0).h(), in(0).w()};
     } else {
       EXPECT_TRUE(node.op != "add" || in(0) == in(1)) << node.name;
       shape = in(0);
@@ -87,6 +88,10 @@ const Expected kExpected[] = {
     {"mobilenet_v2", 3504872, "head.relu", {1, 1280, 7, 7}, "1280x4x4"},
     {"resnet18", 11689512, "layer4.1.relu", {1, 512, 7, 7}, "512x4x4"},
     {"resnet50", 25557032, "layer4.2.relu", {1, 2048, 7, 7}, "2048x4x4"},
+    {"resnet101", 44549160, "layer4.2.relu", {1, 2048, 7, 7}, "2048x4x4"},
+    {"resnet152", 60192808, "layer4.2.relu", {1, 2048, 7, 7}, "2048x4x4"},
+    {"vgg16", 138357544, "pool5", {1, 512, 7, 7}, "512x1x1"},
+    {"vgg19", 143667240, "pool5", {1, 512, 7, 7}, "512x1x1"},
 };
 
 TEST(LargeNetworks, HaveThePublishedCountsAndShapes) {
@@ -99,6 +104,22 @@ TEST(LargeNetworks, HaveThePublishedCountsAndShapes) {
     const auto small = shapes_of(build_network(one.name, kCifar));
     EXPECT_EQ(layers::shape_text(small.at(one.last_map), true), one.small_map) << one.name;
   }
+}
+
+// 27,161,264 as published with torchvision's weights, less the auxiliary head: 1x1 of 768 to 128
+// and 5x5 of 128 to 768 channels, each with gamma and beta, and 768*1000 + 1000. Maps as in the
+// paper's table 1.
+TEST(InceptionV3, HasThePublishedCountAndMaps) {
+  constexpr NetworkShape k299{.channels = 3, .height = 299, .width = 299, .classes = 1000};
+  const Graph graph = build_network("inception_v3", k299);
+  EXPECT_EQ(trained_values(graph),
+            27161264 - (768 * 128 + 2 * 128) - (128 * 768 * 25 + 2 * 768) - 769000);
+  const auto shapes = shapes_of(graph);
+  EXPECT_EQ(shapes.at("stem.pool2"), (Shape{1, 192, 35, 35}));
+  EXPECT_EQ(shapes.at("mixed5b"), (Shape{1, 256, 35, 35}));
+  EXPECT_EQ(shapes.at("mixed6a"), (Shape{1, 768, 17, 17}));
+  EXPECT_EQ(shapes.at("mixed7c"), (Shape{1, 2048, 8, 8}));
+  EXPECT_EQ(shapes_of(build_network("inception_v3", kCifar)).at("mixed7c"), (Shape{1, 2048, 7, 7}));
 }
 
 // 784*300 + 300 + 300*100 + 100 + 100*10 + 10.

@@ -11,7 +11,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/random.h"
-#include "bitloom/layers/graph.h"
+#include "bitloom/layers/window.h"
 #include "support/reference_ops.h"
 
 namespace bitloom::reference {
@@ -83,13 +83,11 @@ class ReferenceNetwork {
     if (node.op == "global_avg_pool") {
       return {.kernel_h = in(node, 0).shape.h(), .kernel_w = in(node, 0).shape.w()};
     }
-    const bool is_pool = node.op == "max_pool" || node.op == "avg_pool";
-    const std::int64_t kernel = node.integer("kernel", 1);
-    return {.kernel_h = is_pool ? kernel : in(node, 1).shape.h(),
-            .kernel_w = is_pool ? kernel : in(node, 1).shape.w(),
-            .stride = node.integer("stride", is_pool ? kernel : 1),
-            .pad = node.integer("pad", 0),
-            .groups = node.integer("groups", 1)};
+    if (node.op == "max_pool" || node.op == "avg_pool") return layers::pool_window(node);
+    integer::Window window = layers::conv_window(node);
+    window.kernel_h = in(node, 1).shape.h();
+    window.kernel_w = in(node, 1).shape.w();
+    return window;
   }
 
   // What clipping keeps; an infinity where there is no bound.

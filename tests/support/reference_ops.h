@@ -37,8 +37,8 @@ struct Array {
 };
 
 inline Shape slid(const Shape& x, std::int64_t channels, const integer::Window& window) {
-  return {x.n(), channels, (x.h() + 2 * window.pad - window.kernel_h) / window.stride + 1,
-          (x.w() + 2 * window.pad - window.kernel_w) / window.stride + 1};
+  return {x.n(), channels, (x.h() + 2 * window.pad_h() - window.kernel_h) / window.stride + 1,
+          (x.w() + 2 * window.pad_w() - window.kernel_w) / window.stride + 1};
 }
 
 /// Calls body(n, y, x, ky, kx, source row, source column) for each position inside the image.
@@ -50,8 +50,8 @@ void for_each_tap(const Shape& source, const Shape& out, const integer::Window& 
       for (std::int64_t x = 0; x < out.w(); ++x) {
         for (std::int64_t ky = 0; ky < window.kernel_h; ++ky) {
           for (std::int64_t kx = 0; kx < window.kernel_w; ++kx) {
-            const std::int64_t sy = y * window.stride + ky - window.pad;
-            const std::int64_t sx = x * window.stride + kx - window.pad;
+            const std::int64_t sy = y * window.stride + ky - window.pad_h();
+            const std::int64_t sx = x * window.stride + kx - window.pad_w();
             if (sy < 0 || sy >= source.h() || sx < 0 || sx >= source.w()) continue;
             body(n, y, x, ky, kx, sy, sx);
           }
@@ -198,14 +198,24 @@ MaxPooled<T> max_pool(const Array<T>& x, const integer::Window& window) {
   return out;
 }
 
-/// Padding is left out of sum and count.
+/// What each average divides by: its pixels inside the image, or with count_pad all of them.
+template <typename T>
+Array<T> pixels_counted(const Shape& source, const Shape& out, const integer::Window& window) {
+  Array<T> count(out);
+  for_each_pooled(source, out, window, [&](std::int64_t to, std::int64_t) { count[to] += T{1}; });
+  if (window.count_pad) {
+    for (T& each : count.values) each = static_cast<T>(window.kernel_h * window.kernel_w);
+  }
+  return count;
+}
+
+/// Padding is left out of sum and count; with count_pad out of the sum alone.
 template <typename T>
 Array<T> avg_pool(const Array<T>& x, const integer::Window& window) {
-  Array<T> y(slid(x.shape, x.shape.c(), window)), count(y.shape);
-  for_each_pooled(x.shape, y.shape, window, [&](std::int64_t to, std::int64_t from) {
-    y[to] += x[from];
-    count[to] += T{1};
-  });
+  Array<T> y(slid(x.shape, x.shape.c(), window));
+  const Array<T> count = pixels_counted<T>(x.shape, y.shape, window);
+  for_each_pooled(x.shape, y.shape, window,
+                  [&](std::int64_t to, std::int64_t from) { y[to] += x[from]; });
   for (std::size_t i = 0; i < y.values.size(); ++i) y.values[i] /= count.values[i];
   return y;
 }
@@ -213,9 +223,7 @@ Array<T> avg_pool(const Array<T>& x, const integer::Window& window) {
 /// Adds to dx.
 template <typename T>
 void avg_pool_backward(const Array<T>& dy, const integer::Window& window, Array<T>& dx) {
-  Array<T> count(dy.shape);
-  for_each_pooled(dx.shape, dy.shape, window,
-                  [&](std::int64_t to, std::int64_t) { count[to] += T{1}; });
+  const Array<T> count = pixels_counted<T>(dx.shape, dy.shape, window);
   for_each_pooled(dx.shape, dy.shape, window,
                   [&](std::int64_t to, std::int64_t from) { dx[from] += dy[to] / count[to]; });
 }

@@ -69,11 +69,13 @@ def leaf(*shape):
 
 
 def convolution(golden, name, x_shape, w_shape, stride, pad, groups=1):
+    rows, columns = pad if isinstance(pad, tuple) else (pad, pad)
+    pads = f"pad={rows}" + (f", pad_w={columns}" if rows != columns else "")
     x, w, b = leaf(*x_shape), leaf(*w_shape), leaf(w_shape[0])
     nodes = f"""input = input(shape=1)
 x = parameter(shape={'x'.join(map(str, x_shape))})
 w = parameter(shape={'x'.join(map(str, w_shape))})
-y = conv2d(x, w, stride={stride}, pad={pad}, groups={groups}, bias=1)"""
+y = conv2d(x, w, stride={stride}, {pads}, groups={groups}, bias=1)"""
     golden.case(name, nodes, {"x": x, "w": w, "y.bias": b},
                 lambda _: F.conv2d(x, w, b, stride, pad, groups=groups))
 
@@ -113,6 +115,14 @@ def average_pool(golden):
 x = parameter(shape=1x5x6x7)
 y = avg_pool(x, kernel=3, stride=2, pad=1)""", {"x": x},
                 lambda _: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False))
+
+
+def counted_average_pool(golden):
+    x = leaf(2, 3, 4, 5)
+    golden.case("avg_pool_counted", """input = input(shape=1)
+x = parameter(shape=2x3x4x5)
+y = avg_pool(x, kernel=3, stride=1, pad=1, count_pad=1)""", {"x": x},
+                lambda _: F.avg_pool2d(x, 3, 1, 1, count_include_pad=True))
 
 
 def clips(golden):
@@ -205,6 +215,9 @@ def main():
     average_pool(golden)
     clips(golden)
     concat(golden)
+    convolution(golden, "conv_1x7", (1, 3, 4, 9), (4, 3, 1, 7), 1, (0, 3))
+    convolution(golden, "conv_7x1_stride", (1, 2, 9, 4), (3, 2, 7, 1), 2, (3, 0))
+    counted_average_pool(golden)
     write_archive(str(ROOT / "tests/golden/layers.h5"), "bitloom.golden", 1, golden.tensors,
                   golden.attributes, golden.texts)
 

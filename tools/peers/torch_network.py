@@ -136,7 +136,7 @@ class GraphNetwork(nn.Module):
             outputs, inputs, height, width = self.by_name[node.inputs[1]].shape()
             groups = node.number("groups", 1)
             return layers.conv2d(inputs * groups, outputs, (height, width), ends,
-                                 stride=node.number("stride", 1), padding=node.number("pad", 0),
+                                 stride=node.number("stride", 1), padding=self._padding(node),
                                  groups=groups, bias=bool(node.number("bias", 0)))
         if node.op == "linear":
             outputs, inputs = self.by_name[node.inputs[1]].shape()
@@ -144,13 +144,13 @@ class GraphNetwork(nn.Module):
         if node.op in CLIPS:
             return layers.clip(node, ends)
         if node.op == "batch_norm":
-            return nn.BatchNorm2d(self._channels(node))
+            return nn.BatchNorm2d(self._channels(node), eps=node.real("epsilon", 1e-5))
         if node.op in ("max_pool", "avg_pool"):
             kernel = node.number("kernel", 0)
             window = (kernel, node.number("stride", kernel), node.number("pad", 0))
             if node.op == "max_pool":
                 return nn.MaxPool2d(*window)
-            return nn.AvgPool2d(*window, count_include_pad=False)
+            return nn.AvgPool2d(*window, count_include_pad=bool(node.number("count_pad", 0)))
         if node.op == "global_avg_pool":
             return nn.AdaptiveAvgPool2d(1)
         if node.op == "flatten":
@@ -158,6 +158,12 @@ class GraphNetwork(nn.Module):
         if node.op == "dropout":
             return nn.Dropout(node.real("ratio", 0.5))
         raise ValueError(f"{node.name}: no PyTorch layer for {node.op!r}")
+
+    @staticmethod
+    def _padding(node):
+        """Rows above and below, columns left and right."""
+        rows = node.number("pad", 0)
+        return rows, node.number("pad_w", rows)
 
     def _channels(self, node):
         """Of a batch norm, which follows a convolution."""

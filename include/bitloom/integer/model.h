@@ -48,13 +48,25 @@ struct TensorInfo {
   float scale = 1.0F;
 };
 
-/// Sliding window of conv2d, max_pool and avg_pool, square steps, symmetric padding.
+/// Sliding window of conv2d, max_pool and avg_pool: square steps; as much padding above as below,
+/// and left as right.
 struct Window {
   std::int64_t kernel_h = 1;
   std::int64_t kernel_w = 1;
   std::int64_t stride = 1;
-  std::int64_t pad = 0;
+  std::int64_t pad = 0;  ///< above and below; left and right too unless column_pad says otherwise
   std::int64_t groups = 1;
+  std::int64_t column_pad = -1;  ///< left and right, of conv2d alone; -1: as much as `pad`
+  bool count_pad = false;        ///< avg_pool alone: padding counts as pixels of real 0
+
+  std::int64_t pad_h() const { return pad; }
+  std::int64_t pad_w() const { return column_pad < 0 ? pad : column_pad; }
+  std::int64_t output_h(std::int64_t height) const {
+    return (height + 2 * pad_h() - kernel_h) / stride + 1;
+  }
+  std::int64_t output_w(std::int64_t width) const {
+    return (width + 2 * pad_w() - kernel_w) / stride + 1;
+  }
 };
 
 /// One layer. Inputs and output index Model::tensors.
@@ -75,7 +87,8 @@ struct Window {
 /// max_pool: padding never wins. Where `lowest` is there, channels with a 1 in it take the lowest
 ///   value: a batch norm of negative slope stood between the pool and what made its source.
 /// avg_pool, global_avg_pool: codes round_half_even(sum / count) over the pixels inside the image,
-///   same format and scale as the source; f32: sum / count.
+///   same format and scale as the source; f32: sum / count. With window.count_pad over the whole
+///   window: padding adds the code of real 0, the zero point, and count is its area.
 /// add: codes t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)) + z_y, clip to
 ///   code_range(), round, with a = inputs[0], r = inputs[1]; f32: clipped(a + r).
 /// concat: the channels of two or more inputs one behind another; inputs and output have one type,

@@ -25,7 +25,8 @@ struct F32PoolProblem {
 Shape pool_output(const std::string& place, const Shape& source, const integer::Window& window);
 
 /// Max: padding never wins; the gradient goes to the first largest value of a window.
-/// Average: padding is left out of sum and count. A call allocates nothing of ours.
+/// Average: padding is left out of sum and count; with window.count_pad the count is the area. A
+/// call allocates nothing of ours.
 class F32Pool {
  public:
   /// `training` prepares backward. @throws BackendError.

@@ -26,11 +26,12 @@ void max_pool_gradient(ConstTensorView destination_gradient, const integer::Wind
                        const std::uint8_t* argmax, TensorView source_gradient) noexcept;
 
 /// y = round_half_even(sum / count) over the pixels of each window that lie inside the image, in
-/// integers: one rounding, none in float. Padding counts neither in sum nor in count.
+/// integers: one rounding, none in float. Padding counts neither in sum nor in count; with
+/// window.count_pad it adds the code of real 0, `zero_point`, and count is the window's area.
 /// Shapes: source [N, C, H, W]; destination pool_output() of the same type.
 /// @pre window.pad < kernel_h and kernel_w: each window has a pixel.
-void avg_pool_codes(ConstTensorView source, const integer::Window& window,
-                    TensorView destination) noexcept;
+void avg_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
+                    std::int32_t zero_point = 0) noexcept;
 
 /// dx = sum of dy / count over the windows that hold the pixel, f32; rounding counts as the
 /// identity (straight-through). Sums in the order of the windows: the same bits whatever the

@@ -84,6 +84,30 @@ layers::Graph mobilenet_v2(const NetworkShape& shape);
 /// Source: He et al., "Deep Residual Learning for Image Recognition", arXiv:1512.03385, table 1.
 layers::Graph resnet18(const NetworkShape& shape);
 layers::Graph resnet50(const NetworkShape& shape);
+layers::Graph resnet101(const NetworkShape& shape);
+layers::Graph resnet152(const NetworkShape& shape);
+
+/// Five stages of 3x3 convolutions (pad 1, bias, ReLU; no batch norm) and pooling, three FC with
+/// dropout 0.5. Small images go through the same stages: at 32x32 one pixel is left. The last map
+/// is flattened as it comes: 7x7 at 224, as torchvision's, which averages other sizes to 7x7.
+/// Names: convS_K is the K-th convolution of stage S, in the order of features.0, 2, 5, ...; fc1,
+/// fc2, fc3 are classifier.0, 3, 6.
+/// Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
+/// Recognition", arXiv:1409.1556, table 1, columns D and E.
+layers::Graph vgg16(const NetworkShape& shape);
+layers::Graph vgg19(const NetworkShape& shape);
+
+/// Made for 299x299x3; without the auxiliary head. Stem, three mixed
+/// blocks at 35x35, a reduction, four of 1x7 and 7x1 windows at 17x17, a reduction, two at 8x8,
+/// global average pool, dropout 0.5, FC. Every convolution has batch norm (epsilon 0.001) and ReLU.
+/// The average poolings (3x3, stride 1, pad 1) count their padding, as torchvision's do.
+/// Images under 75 pixels a side have a stem of stride 1, padded, without its two poolings.
+/// torchvision's transform_input, for weights that came from TensorFlow, is not part of it. Names:
+/// stem.1a, 2a, 2b, 3b, 4a are Conv2d_1a_3x3 and so on; mixed5b.branch5x5_1 is
+/// Mixed_5b.branch5x5_1, each with .conv and .bn; fc is fc.
+/// Source: Szegedy et al., "Rethinking the Inception Architecture for Computer Vision",
+/// arXiv:1512.00567.
+layers::Graph inception_v3(const NetworkShape& shape);
 
 // Networks for signs: batch norm and hardtanh stand in front of each product but the first, and
 // quantizers of one bit put a sign in place of hardtanh (quant/passes.h).
