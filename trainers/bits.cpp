@@ -30,10 +30,16 @@ class Seconds {
   std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
 };
 
+train::Checkpoint float_checkpoint_of(const std::filesystem::path& path) {
+  train::Checkpoint checkpoint = train::load_trained(path);
+  require_float(checkpoint);
+  return checkpoint;
+}
+
 // Checkpoint, configuration and data of a request, in the order in which each needs the last.
 struct Opened {
   explicit Opened(const NoiseRequest& request)
-      : checkpoint(train::load_trained(request.checkpoint)),
+      : checkpoint(float_checkpoint_of(request.checkpoint)),
         config(config_for(checkpoint, request.config, request.checkpoint)),
         experiment(config),
         probed(checkpoint, config, experiment, request.images) {}

@@ -221,6 +221,7 @@ using Keys = std::vector<Key>;
 void declare_data(Keys& keys);
 void declare_train(Keys& keys);
 void declare_quant(Keys& keys);
+void declare_schedule(Keys& keys);
 void declare_compare(Keys& keys);
 
 }  // namespace bitloom::trainers

@@ -56,6 +56,7 @@ const std::vector<Key>& key_table() {
     declare_model(keys);
     declare_train(keys);
     declare_quant(keys);
+    declare_schedule(keys);
     declare_compare(keys);
     return keys;
   }();

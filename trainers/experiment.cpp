@@ -143,7 +143,7 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
 
 std::string bits_label(const Config& config) {
   if (config.quant.method == "float") return "float";
-  if (!config.quant.layer_bits.empty()) return "mixed";
+  if (!config.quant.layer_bits.empty() || config.quant.bits == "auto") return "mixed";
   return cat("w", config.quant.weight_bits, "a", quant::computed_activation_bits(config.quant));
 }
 

@@ -4,24 +4,25 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/log.h"
+#include "bitloom/quant/passes.h"
 
 namespace bitloom::trainers {
 namespace {
 
 constexpr std::int64_t kProbeBatch = 64;
 
-const layers::Graph& float_graph_of(const train::Checkpoint& checkpoint) {
-  if (checkpoint.method == "float") return checkpoint.graph;
+}  // namespace
+
+void require_float(const train::Checkpoint& checkpoint) {
+  if (checkpoint.method == "float") return;
   throw ConfigError(ErrorText{"checkpoint", "a float one", checkpoint.method,
                               "noise is measured against the float network: take its run"});
 }
 
-}  // namespace
-
 Probed::Probed(train::Checkpoint& checkpoint, const Config& config, const Experiment& experiment,
                std::int64_t images)
     : options_(config.quant),
-      float_graph_(float_graph_of(checkpoint)),
+      float_graph_(quant::strip_fake_quant(checkpoint.graph)),
       target_{.profile = profile_of(config), .input_is_signed = experiment.input_is_signed},
       images_(calibration_images(config, experiment,
                                  std::min(images, config.quant.calibration_images), kProbeBatch)),
@@ -44,6 +45,7 @@ double Probed::measured_db(const quant::AllocationProblem& problem, const std::v
 void resolve_auto_bits(Config& config, train::Checkpoint& checkpoint,
                        const Experiment& experiment) {
   if (config.quant.bits != "auto") return;
+  require_float(checkpoint);
   Probed probed(checkpoint, config, experiment, kProbeImages);
   const bool refined = config.quant.noise_rule == "refined";
   quant::NoiseGains gains;

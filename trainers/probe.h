@@ -15,12 +15,16 @@ namespace bitloom::trainers {
 /// Probe and all that it reads; `checkpoint` and `experiment` must outlive it.
 class Probed {
  public:
-  /// At most `images` of the validation split.
+  /// Of the float network in, or behind the quantizers of, `checkpoint`. At most `images` of the
+  /// validation split.
   Probed(train::Checkpoint& checkpoint, const Config& config, const Experiment& experiment,
          std::int64_t images);
 
   quant::NoiseProbe& probe() { return probe_; }
   std::int64_t images() const { return images_.count; }
+  const layers::Graph& float_graph() const { return float_graph_; }
+  const quant::QuantizeTarget& target() const { return target_; }
+  const CalibrationImages& calibration() const { return images_; }
   /// The problem behind quant.bits = auto. Gains may be nullptr: the plain rule.
   quant::AllocationProblem problem(const quant::NoiseGains* gains) const;
   std::vector<int> equal_widths(const quant::AllocationProblem& problem) const;
@@ -34,6 +38,9 @@ class Probed {
   CalibrationImages images_;
   quant::NoiseProbe probe_;
 };
+
+/// @throws ConfigError unless the checkpoint is a float one.
+void require_float(const train::Checkpoint& checkpoint);
 
 /// Images that a probe looks at where nobody says how many.
 inline constexpr std::int64_t kProbeImages = 256;

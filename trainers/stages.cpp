@@ -4,6 +4,7 @@
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/passes.h"
 #include "bitloom/quant/quantizer.h"
+#include "width_schedule.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -88,9 +89,12 @@ bool advance_stage(train::Checkpoint& checkpoint, const Config& config,
   const std::int64_t left = config.train.epochs - epoch;
   bool changed = false;
   if (checkpoint.method == "float" && epoch >= options.delay_epochs) {
-    quantize_checkpoint(checkpoint, config, experiment);
+    Config start = config;
+    if (config.schedule.kind != "none") start.quant = widest_options(config.quant);
+    quantize_checkpoint(checkpoint, start, experiment);
     changed = true;
   }
+  changed = advance_widths(checkpoint, config, experiment) || changed;
   if (left <= options.freeze_range_epochs && options.freeze_range_epochs > 0 &&
       !any_frozen(checkpoint.graph, "fake_quant")) {
     quant::freeze_ranges(checkpoint.graph, checkpoint.parameters);
@@ -106,7 +110,10 @@ bool advance_stage(train::Checkpoint& checkpoint, const Config& config,
 
 void require_possible_stages(const Config& config, bool has_init) {
   const quant::QuantOptions& options = config.quant;
-  if (options.method != "qat") return;
+  if (options.method != "qat") {
+    require_possible_schedule(config, has_init);
+    return;
+  }
   const std::int64_t epochs = config.train.epochs;
   const auto refuse = [](const char* key, std::string expected, std::string found,
                          const char* remedy) {
@@ -141,9 +148,12 @@ void require_possible_stages(const Config& config, bool has_init) {
     refuse("quant.adaround", cat("false with quant.quantizer = ", options.quantizer), "true",
            "it learns how weights round, and here their tanh is rounded");
   }
-  if (options.bits == "auto" && (!has_init || options.delay_epochs > 0)) {
-    refuse("quant.bits", "equal without --init, or with quant.delay_epochs", "auto",
-           "widths are chosen for a trained network: give --init FILE and no delay");
+  require_possible_schedule(config, has_init);
+  const bool scheduled = config.schedule.kind != "none";
+  if (options.bits == "auto" && !scheduled && (!has_init || options.delay_epochs > 0)) {
+    refuse(
+        "quant.bits", "equal without --init, or with quant.delay_epochs", "auto",
+        "widths are chosen for a trained network: give --init FILE and no delay, or a [schedule]");
   }
   if (options.distill_weight > 0.0 && !has_init) {
     refuse("quant.distill_weight", "--init FILE, whose network teaches", "none",

@@ -27,9 +27,10 @@ void start_from(train::Checkpoint& checkpoint, const Config& config, const Exper
                 const std::filesystem::path& init);
 
 /// Brings the checkpoint's network to the stage of its epoch: from quant.delay_epochs on it is
-/// quantized, in the last freeze_range_epochs scales keep still, in the last
-/// freeze_batch_norm_epochs batch-norm statistics do. Each change is made once, and the graph says
-/// which were made, so a resumed run makes the rest. True if anything changed.
+/// quantized, from [schedule]'s start on its widths follow that (width_schedule.h), in the last
+/// freeze_range_epochs scales keep still, in the last freeze_batch_norm_epochs batch-norm
+/// statistics do. Each change is made once, and the graph says which were made, so a resumed run
+/// makes the rest. True if anything changed.
 bool advance_stage(train::Checkpoint& checkpoint, const Config& config,
                    const Experiment& experiment);
 

@@ -13,6 +13,7 @@
 #include "experiment.h"
 #include "probe.h"
 #include "stages.h"
+#include "width_schedule.h"
 
 namespace bitloom::trainers {
 namespace {
@@ -25,7 +26,9 @@ train::Checkpoint fresh_checkpoint(const TrainRequest& request, Config& config,
                                    const Experiment& experiment) {
   train::Checkpoint checkpoint = float_checkpoint(config, experiment);
   if (!request.init.empty()) start_from(checkpoint, config, experiment, request.init);
-  if (config.quant.method == "qat") resolve_auto_bits(config, checkpoint, experiment);
+  require_reachable_size(config, experiment);
+  const bool scheduled = config.schedule.kind != "none";
+  if (config.quant.method == "qat" && !scheduled) resolve_auto_bits(config, checkpoint, experiment);
   advance_stage(checkpoint, config, experiment);
   checkpoint.config_text = to_ini(config);
   return checkpoint;
@@ -134,6 +137,7 @@ TrainResult train(const TrainRequest& request) {
                          {"loss", report.loss},
                          {"train_top1", report.train_top1},
                          {"validation_top1", report.validation_top1},
+                         {"validation_loss", progress.position.validation_loss},
                          {"lr", progress.lr},
                          {"images_per_second", report.images_per_second},
                          {"loader_wait_ms", progress.loader_wait_ms},
@@ -141,6 +145,12 @@ TrainResult train(const TrainRequest& request) {
       // Weights of one and two bits whose code is another than an epoch (or the resume) ago.
       if (!now.empty()) row["code_changes"] = quant::changed_share(codes, now);
       codes = std::move(now);
+      if (config.schedule.kind != "none") {
+        add_widths(*checkpoint, row);
+        if (report.epoch + 1 == report.epochs) {
+          row["sqnr_db"] = sqnr_of_now_db(*checkpoint, config, experiment);
+        }
+      }
       io::append_row(request.out / "epochs.jsonl", row);
     }
     if (request.watcher) request.watcher(report);

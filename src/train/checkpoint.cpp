@@ -76,6 +76,8 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
   archive.put_attribute("", "correct", position.correct);
   archive.put_attribute("", "seconds", position.seconds);
   archive.put_attribute("", "validation_top1", position.validation_top1);
+  archive.put_attribute("", "validation_loss", position.validation_loss);
+  if (!checkpoint.notes.empty()) archive.put_text("notes", checkpoint.notes);
   archive.put_attribute("", "isa", checkpoint.environment.isa);
   archive.put_attribute("", "threads", std::int64_t{checkpoint.environment.threads});
   archive.put_attribute("", "onednn_version", checkpoint.environment.onednn_version);
@@ -114,6 +116,10 @@ Checkpoint checkpoint_from_archive(const Archive& archive) {
                          .correct = archive.integer("", "correct"),
                          .seconds = archive.real("", "seconds"),
                          .validation_top1 = archive.real("", "validation_top1")};
+  if (archive.has_attribute("", "validation_loss")) {
+    checkpoint.position.validation_loss = archive.real("", "validation_loss");
+  }
+  if (archive.has_text("notes")) checkpoint.notes = archive.text("notes");
   checkpoint.environment = {.isa = archive.word("", "isa"),
                             .threads = static_cast<int>(archive.integer("", "threads")),
                             .onednn_version = archive.word("", "onednn_version")};

@@ -23,9 +23,10 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-double validate(Checkpoint& checkpoint, const datasets::Dataset& dataset,
-                ConstTensorView normalization, const LoopOptions& options) {
-  if (dataset.validation.size() == 0) return 0.0;
+// Sets validation_top1 and validation_loss.
+void validate(Checkpoint& checkpoint, const datasets::Dataset& dataset,
+              ConstTensorView normalization, const LoopOptions& options) {
+  if (dataset.validation.size() == 0) return;
   quant::settle_quantizers(checkpoint.graph, checkpoint.parameters);
   const integer::Model model = lower_checkpoint(checkpoint, normalization);
   const Tensor logits =
@@ -33,7 +34,11 @@ double validate(Checkpoint& checkpoint, const datasets::Dataset& dataset,
                    {.backend = options.validation_backend,
                     .batch = std::min(kEvaluationBatch, dataset.validation.size())},
                    dataset.validation);
-  return top1_percent(logits, dataset.validation.labels);
+  Tensor unused(DType::kF32, logits.shape());
+  Position& position = checkpoint.position;
+  position.validation_top1 = top1_percent(logits, dataset.validation.labels);
+  position.validation_loss =
+      layers::softmax_cross_entropy(logits, dataset.validation.labels, unused);
 }
 
 std::map<std::string, Tensor> copies(const std::map<std::string, Tensor>& slots) {
@@ -144,11 +149,12 @@ bool run_loop(Checkpoint& checkpoint, const datasets::Dataset& dataset, const Te
                          .epoch_done = done});
       };
       if (position.step == steps) {
-        position.validation_top1 = validate(checkpoint, dataset, normalization, options);
+        validate(checkpoint, dataset, normalization, options);
         const Position finished = position;
         position = {.epoch = finished.epoch + 1,
                     .seconds = finished.seconds,
-                    .validation_top1 = finished.validation_top1};
+                    .validation_top1 = finished.validation_top1,
+                    .validation_loss = finished.validation_loss};
         save();
         report(finished, true);
         if (options.should_stop && options.should_stop()) {

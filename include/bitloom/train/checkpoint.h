@@ -23,6 +23,7 @@ struct Position {
   std::int64_t correct = 0;      ///< right top-1 in this epoch
   double seconds = 0.0;          ///< spent training so far
   double validation_top1 = 0.0;  ///< percent, of the last finished epoch
+  double validation_loss = 0.0;  ///< mean cross-entropy, likewise; 0 where nothing was validated
 };
 
 /// What the numbers of a run depend on besides its config; a resume under others warns.
@@ -46,6 +47,7 @@ struct Checkpoint {
   std::map<std::string, Tensor> optimizer_slots;  ///< empty once the run is finished
   Averages averages;  ///< of the weights, where train.ema_decay keeps them; validated and exported
   Position position;
+  std::string notes;  ///< what the run's owner keeps from epoch to epoch; "" is nothing
   RunEnvironment environment;
 };
 

@@ -27,6 +27,16 @@ struct CompareOptions {
   std::int64_t latency_runs = 200;
 };
 
+/// Section [schedule]: widths that change while a network trains (trainers/width_schedule.h). What
+/// they end at are the targets of [quant], bits = auto.
+struct ScheduleOptions {
+  std::string kind = "none";      ///< "none", "sqnr", "loss": what lets widths fall
+  std::int64_t start_epoch = 1;   ///< epochs before the first choice
+  std::int64_t end_epoch = 0;     ///< epochs before the last; 0: as late as can be
+  std::int64_t every_epochs = 1;  ///< from one choice to the next
+  double loss_tolerance = 0.05;   ///< kind = loss: validation loss / its least - 1, at most
+};
+
 /// Unsectioned keys and all sections.
 struct Config {
   std::uint64_t seed = 1;
@@ -37,6 +47,7 @@ struct Config {
   ModelOptions model;
   train::TrainOptions train;
   quant::QuantOptions quant;
+  ScheduleOptions schedule;
   CompareOptions compare;
 };
 
