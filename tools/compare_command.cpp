@@ -9,6 +9,7 @@
 #include "bitloom/core/log.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/integer/profile.h"
+#include "bitloom/io/json_rows.h"
 #include "bitloom/io/sha256.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/commands.h"
@@ -27,14 +28,6 @@ namespace bitloom::tools {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string json_lines(const std::vector<nlohmann::json>& rows) {
-  std::string lines;
-  for (const nlohmann::json& row : rows) {
-    lines += row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  }
-  return lines;
-}
 
 /// One comparison on its way through the steps.
 class Comparison {
@@ -143,7 +136,9 @@ std::vector<std::string> Comparison::machine_words() const {
 
 nlohmann::json Comparison::evaluate(const PlannedRun& run) {
   std::vector<std::string> words = machine_words();
-  words.insert(words.begin(), {"eval", "--parity", "--model", model(run).string()});
+  // A network taken from --init was trained elsewhere: its own data.path need not stand here.
+  words.insert(words.begin(), {"eval", "--parity", "--model", model(run).string(),
+                               cat("--data.path=", run.config.data.path)});
   const ChildRows result = run_for_rows(own_program(), words);
   interrupted_ = interrupted_ || result.interrupted;
   if (interrupted_) return {};
@@ -186,7 +181,7 @@ int Comparison::report(const std::vector<nlohmann::json>& rows) {
     const nlohmann::json& parity = row.at("parity_identical");
     parity_failed = parity_failed || (parity.is_number() && parity.get<double>() < 1.0);
   }
-  io::write_whole_file(out_ / "rows.jsonl", json_lines(rows));
+  io::write_whole_file(out_ / "rows.jsonl", io::json_lines(rows));
   io::write_whole_file(out_ / "report.html", report_html({.rows = rows,
                                                           .config_ini = trainers::to_ini(config_),
                                                           .epochs = read_epochs(out_, rows),
@@ -225,7 +220,7 @@ int Comparison::run() {
   tell("timing all models side by side");
   add_latencies(rows);
   if (interrupted_ || interrupted()) return kExitInterrupted;
-  io::write_whole_file(out_ / "layers.jsonl", json_lines(layers));
+  io::write_whole_file(out_ / "layers.jsonl", io::json_lines(layers));
   return report(rows);
 }
 

@@ -10,8 +10,6 @@ namespace bitloom::tools {
 std::string version();
 /// Git commit this program was built from, "-dirty" behind it if files were changed; or "unknown".
 std::string build_commit();
-/// Chart.js (MIT licence, its notice included), for report.html.
-std::string_view chart_library();
 /// report_page.html with its {{placeholders}}.
 std::string_view report_page();
 

@@ -1,10 +1,4 @@
-# Bakes into bitloom_tools: version, git commit, the page of the report and the chart library.
-
-find_file(BITLOOM_CHART_JS chart.min.js PATHS /usr/share/javascript/chart.js NO_DEFAULT_PATH)
-if(NOT BITLOOM_CHART_JS)
-  message(FATAL_ERROR "Chart.js is missing: tools/setup.sh installs it (Debian package libjs-chart.js), "
-                      "or set BITLOOM_CHART_JS to a chart.min.js of version 3")
-endif()
+# Bakes into bitloom_tools: version, git commit, the page of the report.
 
 # The commit is asked for in every build; the file changes, and the program is linked again, only
 # where the answer does.
@@ -24,7 +18,6 @@ function(bitloom_bytes_of file variable)
   set(${variable} "${bytes}" PARENT_SCOPE)
 endfunction()
 
-bitloom_bytes_of(${BITLOOM_CHART_JS} BITLOOM_CHART_BYTES)
 bitloom_bytes_of(${CMAKE_CURRENT_LIST_DIR}/report_page.html BITLOOM_PAGE_BYTES)
 configure_file(${CMAKE_CURRENT_LIST_DIR}/embedded.cpp.in ${CMAKE_BINARY_DIR}/generated/embedded.cpp @ONLY)
 target_sources(bitloom_tools PRIVATE ${CMAKE_BINARY_DIR}/generated/embedded.cpp ${BITLOOM_COMMIT_CPP})

@@ -8,6 +8,7 @@
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/io/json_rows.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/commands.h"
 #include "bitloom/trainers/config_keys.h"
@@ -57,10 +58,7 @@ void prepare_machine(const Arguments& arguments) {
 void write_json_option(const Arguments& arguments, const std::vector<nlohmann::json>& rows) {
   const std::string path = arguments.value("json");
   if (path.empty()) return;
-  std::string text;
-  for (const nlohmann::json& row : rows) {
-    text += row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  }
+  const std::string text = io::json_lines(rows);
   if (path == "-") {
     std::cout << text << std::flush;
   } else {

@@ -68,12 +68,16 @@ ReportTable report_table(const std::vector<Json>& rows) {
   return table;
 }
 
-std::string machine_line(const std::vector<Json>& rows) {
-  if (rows.empty()) return "no rows";
+const Json& machine_row_of(const std::vector<Json>& rows) {
   const auto profiled = std::find_if(rows.begin(), rows.end(), [](const Json& each) {
     return each.at("profile").is_string();  // where integers are multiplied
   });
-  const Json& row = profiled != rows.end() ? *profiled : rows.front();
+  return profiled != rows.end() ? *profiled : rows.front();
+}
+
+std::string machine_line(const std::vector<Json>& rows) {
+  if (rows.empty()) return "no rows";
+  const Json& row = machine_row_of(rows);
   return cat(word(row.at("network")), " on ", word(row.at("device")), ", ", word(row.at("isa")),
              ", ", number(row, "threads"), number(row, "threads") == 1.0 ? " thread" : " threads",
              ", batch ", number(row, "batch"), ", backend ", word(row.at("backend")), ", profile ",

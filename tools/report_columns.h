@@ -18,6 +18,10 @@ ReportTable report_table(const std::vector<nlohmann::json>& rows);
 /// "qat w4a4", "float".
 std::string row_title(const nlohmann::json& row);
 
+/// The row that says most of the machine: one that multiplied integers, if there is one.
+/// @pre rows is not empty.
+const nlohmann::json& machine_row_of(const std::vector<nlohmann::json>& rows);
+
 /// "lenet5 on AMD EPYC, avx512_vnni, 2 threads, batch 1, backend onednn, profile int8".
 std::string machine_line(const std::vector<nlohmann::json>& rows);
 

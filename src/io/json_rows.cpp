@@ -40,13 +40,19 @@ void mend_tail(const std::filesystem::path& path, int descriptor) {
 
 }  // namespace
 
+std::string json_lines(const std::vector<nlohmann::json>& rows) {
+  std::string lines;
+  for (const nlohmann::json& row : rows) {
+    lines += row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  }
+  return lines;
+}
+
 void append_row(const std::filesystem::path& path, const nlohmann::json& row) {
   const FileDescriptor file(path, O_RDWR | O_CREAT | O_APPEND);
   if (file.get() < 0) throw system_error(path, "append to", errno);
   mend_tail(path, file.get());
-  const std::string line =
-      row.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  write_all(file.get(), line, path);
+  write_all(file.get(), json_lines({row}), path);
   if (::fsync(file.get()) != 0) throw system_error(path, "sync", errno);
 }
 

@@ -4,13 +4,17 @@
 
 #include <filesystem>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <vector>
 
 namespace bitloom::io {
 
-/// Appends `row` as one line and fsyncs it; makes the file if there is none. What a killed process
-/// left of its last line is cut off first. Text that is not UTF-8 gets replacement characters;
-/// NaN and infinities become null, as JSON has none. @throws FormatError if it cannot be written.
+/// The rows, each a line. Text that is not UTF-8 gets replacement characters; NaN and infinities
+/// become null, as JSON has none.
+std::string json_lines(const std::vector<nlohmann::json>& rows);
+
+/// Appends `row` as one line of json_lines() and fsyncs it; makes the file if there is none. What a
+/// killed process left of its last line is cut off first. @throws FormatError if it cannot be written.
 void append_row(const std::filesystem::path& path, const nlohmann::json& row);
 
 /// All rows in order; empty lines are skipped, and so is an unfinished last line.
