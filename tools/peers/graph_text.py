@@ -24,6 +24,11 @@ class Node:
     def shape(self):
         return [int(size) for size in self.attributes["shape"].split("x")]
 
+    def pads(self):
+        """Above (and below), left (and right)."""
+        rows = self.number("pad", 0)
+        return rows, self.number("pad_w", rows)
+
 
 def parse(text):
     """Raises ValueError that names the line it cannot read."""

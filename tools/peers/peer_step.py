@@ -19,6 +19,7 @@ import warnings
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import graph_text  # noqa: E402
+from side_by_side import memory_bytes  # noqa: E402
 
 BATCHES = 4
 # Loads what the libraries load late (code generators, optimizers), before memory is read.
@@ -33,14 +34,6 @@ fc.weight = parameter(shape=2x64)
 fc = linear(flatten, fc.weight, bias=1)
 """
 WARM_UP = 5  # at least; a tenth of the steps if that is more
-
-
-def memory_bytes(key):
-    """`VmRSS` or `VmHWM` of this process."""
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def torch_float(nodes, images):

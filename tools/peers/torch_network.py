@@ -136,7 +136,7 @@ class GraphNetwork(nn.Module):
             outputs, inputs, height, width = self.by_name[node.inputs[1]].shape()
             groups = node.number("groups", 1)
             return layers.conv2d(inputs * groups, outputs, (height, width), ends,
-                                 stride=node.number("stride", 1), padding=self._padding(node),
+                                 stride=node.number("stride", 1), padding=node.pads(),
                                  groups=groups, bias=bool(node.number("bias", 0)))
         if node.op == "linear":
             outputs, inputs = self.by_name[node.inputs[1]].shape()
@@ -158,12 +158,6 @@ class GraphNetwork(nn.Module):
         if node.op == "dropout":
             return nn.Dropout(node.real("ratio", 0.5))
         raise ValueError(f"{node.name}: no PyTorch layer for {node.op!r}")
-
-    @staticmethod
-    def _padding(node):
-        """Rows above and below, columns left and right."""
-        rows = node.number("pad", 0)
-        return rows, node.number("pad_w", rows)
 
     def _channels(self, node):
         """Of a batch norm, which follows a convolution."""

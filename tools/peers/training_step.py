@@ -17,17 +17,18 @@ and the exit code is 1.
 import argparse
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import re
 import statistics
-import subprocess
 import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(HERE))
+from side_by_side import (Failure, cell, count, cpu_value, geometric_mean, run, table,  # noqa: E402
+                          words)
 
 OURS = {
     "bitloom-float": ["--method", "float"],
@@ -59,10 +60,6 @@ RATIOS = [
 ]
 
 
-class Failure(Exception):
-    """A contender that gave no row; the text is its reason."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Network:
     """One of --networks: NAME, NAME@SIDE, NAME:BATCH or NAME@SIDE:BATCH."""
@@ -77,33 +74,12 @@ class Network:
         return 1 if self.name.startswith("lenet") else 3
 
 
-def cpu_value(key):
-    for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith(key):
-            return line.split(":", 1)[1].strip()
-    return "unknown"
-
-
 def has_bf16(bitloom, timeout):
     """True where the CPU multiplies bf16 and the program offers it."""
     flags = cpu_value("flags").split()
     if "amx_bf16" not in flags and "avx512_bf16" not in flags:
         return False
     return "--precision" in run([bitloom, "bench", "--help"], 1, timeout)
-
-
-def run(command, threads, timeout):
-    """Stdout of a child process. Raises Failure."""
-    environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout,
-                              env=environment, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise Failure(str(error)) from error
-    if done.returncode != 0:
-        said = done.stderr.strip().splitlines()
-        raise Failure(said[-1] if said else f"exit code {done.returncode}")
-    return done.stdout
 
 
 class Comparison:
@@ -191,21 +167,6 @@ class Comparison:
         return statistics.median(ratios) if ratios else None
 
 
-def cell(value, digits=2):
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def geometric_mean(values):
-    if not values or any(value is None or value <= 0 for value in values):
-        return None
-    return math.exp(statistics.fmean(math.log(value) for value in values))
-
-
-def table(header, rows):
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
-
-
 def network_table(comparison, network, key, unit, scale):
     rows = []
     for contender in comparison.contenders:
@@ -290,17 +251,6 @@ def network_of(word, options):
     if network.side < 1 or network.batch < 1:
         raise ValueError(f"expected 1 pixel and image or more, found {word!r}")
     return network
-
-
-def words(text):
-    return [word for word in text.split(",") if word]
-
-
-def count(text):
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, found {number}")
-    return number
 
 
 def parse_options():
