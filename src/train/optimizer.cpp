@@ -20,7 +20,7 @@ struct Change {
   const float* gradient = nullptr;
   float* first = nullptr;   ///< slot 0
   float* second = nullptr;  ///< slot 1, where the rule has one
-  bool bounded = false;     ///< no value may leave [0.9, 1.1] of itself
+  bool bounded = false;     ///< no value may leave [0.99, 1.01] of itself
   float gradient_factor = 1.0F;
   float lr = 0.0F;
   float decay = 0.0F;
@@ -37,7 +37,7 @@ void sweep(const Change& change, const Next& next) {
     float* const value = change.value;
     if (change.bounded) {
       for (std::int64_t i = begin; i < end; ++i) {
-        value[i] = std::clamp(compute(value[i], i), 0.9F * value[i], 1.1F * value[i]);
+        value[i] = std::clamp(compute(value[i], i), 0.99F * value[i], 1.01F * value[i]);
       }
     } else {
       for (std::int64_t i = begin; i < end; ++i) value[i] = compute(value[i], i);

@@ -55,22 +55,22 @@ TEST(Optimizer, SparesBiasesNormsAndScalesFromDecay) {
   }
   for (const Role role : {Role::kQuantizerScale, Role::kQuantizerOffset}) {
     Stepped scale(role);
-    Optimizer(scale.store, kOptions).step(at(0.1));
-    EXPECT_NEAR(scale.parameter.value.data<float>()[0], 1.0F - 0.1F * 0.25F * 0.5F, 1e-6F);
+    Optimizer(scale.store, kOptions).step(at(0.01));
+    EXPECT_NEAR(scale.parameter.value.data<float>()[0], 1.0F - 0.01F * 0.25F * 0.5F, 1e-6F);
   }
 }
 
 // Sgd's plain step would take the second scale to 1 + 0.25 * 100 * 2 = 51 and the first to -11.5;
 // adam's first step is the learning rate itself, whatever the gradient: 1 - 25 and 1 + 25.
-TEST(Optimizer, MovesAScaleByATenthAtMostWhateverTheRule) {
+TEST(Optimizer, MovesAScaleByAHundredthAtMostWhateverTheRule) {
   for (const std::string& word : optimizer_words()) {
     Stepped scale(Role::kQuantizerScale);
     Optimizer optimizer(scale.store, options_of(word));
     optimizer.step(at(100.0));
-    EXPECT_FLOAT_EQ(scale.parameter.value.data<float>()[0], 0.9F) << word;
-    EXPECT_FLOAT_EQ(scale.parameter.value.data<float>()[1], 1.1F) << word;
+    EXPECT_FLOAT_EQ(scale.parameter.value.data<float>()[0], 0.99F) << word;
+    EXPECT_FLOAT_EQ(scale.parameter.value.data<float>()[1], 1.01F) << word;
     optimizer.step(at(100.0, 1));
-    EXPECT_FLOAT_EQ(scale.parameter.value.data<float>()[0], 0.81F) << word;
+    EXPECT_FLOAT_EQ(scale.parameter.value.data<float>()[0], 0.9801F) << word;
   }
 }
 

@@ -36,12 +36,13 @@ struct OptimizerRule;
 ///          AP2: kernels/power_of_two.h
 /// beta1 is the momentum, t the step of the whole run.
 /// Weights (Role::kWeight) are decayed, nothing else is; quantizer scales and offsets move with
-/// lr * scale_lr_ratio, scales by at most a tenth of themselves in a step whatever the rule: an
-/// 8-bit scale is small beside its gradient, and LSQ's plain step can jump below zero where a few
-/// weights begin to clip.
-/// A parameter's lr_ratio multiplies its learning rate (sgd: its square does), and a finite bound
-/// holds its values in [-bound, bound] after the step (layers/parameter.h).
-/// Sources: Sutskever et al. 2013 in PyTorch's form (lr outside v); Kingma and Ba, arXiv:1412.6980;
+/// lr * scale_lr_ratio, scales by at most 1 % of themselves in a step whatever the rule: an 8-bit
+/// scale is small beside its gradient, LSQ's plain step can jump below zero where a few weights
+/// begin to clip, and behind a batch norm (the loss does not see a filter's length) the gradient
+/// grows as 1 / scale while the scale falls. With 10 % a channel's scale fell to 1e-12 in 500
+/// steps. A parameter's lr_ratio multiplies its learning rate (sgd: its square does), and a finite
+/// bound holds its values in [-bound, bound] after the step (layers/parameter.h). Sources:
+/// Sutskever et al. 2013 in PyTorch's form (lr outside v); Kingma and Ba, arXiv:1412.6980;
 ///   AdaMax: its section 7.1 in PyTorch's form; shift-adamax: Hubara et al., arXiv:1602.02830,
 ///   algorithm 4; Loshchilov and Hutter, arXiv:1711.05101; Pascanu et al., arXiv:1211.5063
 ///   (clipping). The bound on scales is ours.
