@@ -41,7 +41,7 @@ struct PopcountTiles {
 /// What follows the sums; exactly one of acc, reals and bits is set.
 struct PopcountFinish {
   std::int32_t* acc = nullptr;  ///< s32, outputs apart by pixel_step
-  float* reals = nullptr;  ///< t = float(acc) * m; t *= map[pixel]; t += b; t += residual; clip
+  float* reals = nullptr;  ///< t = float(acc) * m; t += b; t *= map[pixel]; t += residual; clip
   std::uint32_t* bits = nullptr;  ///< bit = sum > threshold (kTernary: acc < threshold)
   std::int64_t pixel_step = 0;    ///< elements (bits: words) from pixel to pixel
   const float* multiplier = nullptr;

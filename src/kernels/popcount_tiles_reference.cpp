@@ -31,8 +31,8 @@ Sums sums_of(const PopcountTiles& tiles, const std::uint32_t* x, std::int64_t ou
 float real_of(const PopcountFinish& finish, std::int64_t pixel, std::int64_t output,
               std::int32_t acc) {
   float t = static_cast<float>(acc) * finish.multiplier[output];
-  if (finish.map != nullptr) t = t * finish.map[pixel];
   t = t + finish.bias[output];
+  if (finish.map != nullptr) t = t * finish.map[pixel];
   if (finish.residual != nullptr) t = t + finish.residual[pixel * finish.pixel_step + output];
   return finish.clips ? integer::clipped(t, {.low = finish.low, .high = finish.high}) : t;
 }

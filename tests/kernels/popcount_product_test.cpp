@@ -172,8 +172,8 @@ void expect_reals(Operands& x) {
   for (std::size_t i = 0; i < found.size(); ++i) {
     const auto o = static_cast<std::int64_t>(i) % x.outputs();
     float t = static_cast<float>(x.acc[i]) * x.multiplier.data<float>()[o];
-    t = t * map.data<float>()[static_cast<std::int64_t>(i) / x.outputs()];
     t = t + x.bias.data<float>()[o];
+    t = t * map.data<float>()[static_cast<std::int64_t>(i) / x.outputs()];
     t = t + residual.data<float>()[i];
     expected[i] = integer::clipped(t, clip);
     found[i] = residual.data<float>()[i];  // the residual's own memory
@@ -182,6 +182,14 @@ void expect_reals(Operands& x) {
       {.codes = x.source.data<std::int8_t>()},
       {.out = found.data(), .map = map.data<float>(), .residual = found.data(), .clip = clip},
       x.memory());
+  EXPECT_EQ(found, expected);
+
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    found[i] = residual.data<float>()[i];
+    expected[i] = x.scaled(i) + found[i];
+  }
+  x.product.run_reals({.codes = x.source.data<std::int8_t>()},
+                      {.out = found.data(), .residual = found.data()}, x.memory());
   EXPECT_EQ(found, expected);
 }
 

@@ -37,7 +37,7 @@ struct PopcountSource {
   const std::uint32_t* bits = nullptr;
 };
 
-/// Real results: t = float(acc) * m[o]; t = t * map[pixel]; t = t + b[o]; t = t + residual; clip;
+/// Real results: t = float(acc) * m[o]; t = t + b[o]; t = t * map[pixel]; t = t + residual; clip;
 /// each step one f32 rounding, map and residual where they are set.
 struct PopcountReals {
   float* out = nullptr;             ///< [N, O, H', W'], channels last
