@@ -121,7 +121,8 @@ def parse_options():
                         help="interpreter that has the peers; default this one")
     parser.add_argument("--networks", type=words, default=[*SEVEN, *MORE], metavar="N,N",
                         help=f"of bitloom's networks; default {','.join([*SEVEN, *MORE])}")
-    parser.add_argument("--contenders", type=words, default=contenders, metavar="C,C",
+    parser.add_argument("--contenders", type=words, metavar="C,C",
+                        default=[name for name in contenders if {**OURS, **PEERS}[name].usual],
                         help="of " + ", ".join(contenders))
     parser.add_argument("--batches", type=lambda text: [count(word) for word in words(text)],
                         default=[1, 16], metavar="N,N", help="images in a run; default 1,16")

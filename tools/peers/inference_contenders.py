@@ -23,6 +23,9 @@ class Contender:
     method: str  # bitloom's word
     bits: tuple  # of weights, of activations
     kind: str = ""  # of its model file, of KINDS
+    quant: str = ""  # ours: more lines of [quant]
+    network: str = ""  # ours: this one instead of the table's
+    usual: bool = True  # takes part where no contenders are named
 
 
 OURS = {
@@ -30,6 +33,13 @@ OURS = {
     "bitloom-static": Contender("ptq-static", (8, 8)),
     "bitloom-dynamic": Contender("ptq-dynamic", (8, 8)),
     "bitloom-weight-only": Contender("ptq-weight-only", (8, 32)),
+    "bitloom-binary": Contender("qat", (1, 1), quant="""method = qat
+quantizer = bi-real
+weight_bits = 1
+activation_bits = 1
+first_last_bits = 8
+""", usual=False),
+    "bitloom-resnet18-int8": Contender("ptq-static", (8, 8), network="resnet18", usual=False),
 }
 PEERS = {
     "onnxruntime-float": Contender("float", (32, 32), "onnx-float"),
@@ -41,10 +51,16 @@ PEERS = {
     "litert-float": Contender("float", (32, 32), "litert-float"),
     "litert-dynamic": Contender("ptq-dynamic", (8, 8), "litert-dynamic"),
     "litert-int8": Contender("ptq-static", (8, 8), "litert-int8"),
+    "larq": Contender("qat", (1, 1), "larq", usual=False),
+    "larq-indirect": Contender("qat", (1, 1), "larq", usual=False),
+    "larq-xnnpack": Contender("qat", (1, 1), "larq", usual=False),
 }
 # --isa: bitloom's word and that of OpenVINO's oneDNN.
 CAPS = {"avx2": ("avx2", "AVX2"), "avx512": ("avx512", "AVX512_CORE"),
         "vnni": ("avx512_vnni", "AVX512_CORE_VNNI"), "amx": ("avx512_amx", "AVX512_CORE_AMX")}
+
+# Methods whose products are real: no profile goes for them.
+REALS = ("float", "ptq-weight-only")
 
 # A checkpoint of seeded values: no step is trained, as latency does not depend on them.
 CONFIG = """[data]
@@ -84,7 +100,10 @@ class ModelFolder:
 
     def model(self, network, contender):
         """Facts of its file, "path" among them. Raises Failure."""
-        kind = self._our_kind(contender) if contender in OURS else PEERS[contender].kind
+        if contender in OURS:
+            kind, network = self._our_kind(contender), OURS[contender].network or network
+        else:
+            kind = PEERS[contender].kind
         if (network, kind) in self.failed:
             raise Failure(self.failed[network, kind])
         try:
@@ -94,7 +113,7 @@ class ModelFolder:
             raise
 
     def _our_kind(self, contender):
-        reduced = (OURS[contender].method in ("ptq-static", "ptq-dynamic") and
+        reduced = (OURS[contender].method not in REALS and
                    profile_of(self.options.isa) == "int8-reduced")
         return contender + ("-reduced" if reduced else "")
 
@@ -141,7 +160,8 @@ class ModelFolder:
     def _own_model(self, network, kind, folder):
         """train for no epoch, quantize, export."""
         path = folder / f"{kind}.model.h5"
-        method = OURS[kind.removesuffix("-reduced")].method
+        contender = OURS[kind.removesuffix("-reduced")]
+        method = contender.method
         profile = "int8-reduced" if kind.endswith("-reduced") else "int8"
 
         def bitloom(*arguments):
@@ -151,16 +171,17 @@ class ModelFolder:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             config = pathlib.Path(scratch) / "seeded.cfg"
             side = 299 if network == "inception_v3" else 224
-            config.write_text(CONFIG.format(network=network, side=side))
-            bitloom("train", "--config", str(config), "--out", scratch)
+            config.write_text(CONFIG.format(network=network, side=side) + contender.quant)
+            bitloom("train", "--config", str(config), "--out", scratch,
+                    *([f"--profile={profile}"] if method == "qat" else []))
             checkpoint = f"{scratch}/checkpoint.h5"
-            if method != "float":
+            if method.startswith("ptq"):
                 quantized = f"{scratch}/quantized.h5"
                 bitloom("quantize", "--checkpoint", checkpoint, "--method", method,
                         f"--profile={profile}", "--out", quantized)
                 checkpoint = quantized
             bitloom("export", "--checkpoint", checkpoint, "--out", str(path),
-                    *([f"--profile={profile}"] if method in ("ptq-static", "ptq-dynamic") else []))
+                    *([] if method in REALS else [f"--profile={profile}"]))
         return {"kind": kind, "path": str(path), "size_bytes": path.stat().st_size}
 
 

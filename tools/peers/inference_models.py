@@ -106,6 +106,12 @@ def litert_int8(network, folder, path):
     path.write_bytes(converter.convert())
 
 
+def larq(network, folder, path):
+    """Run with larq.sh's interpreter: larq and the others want other versions of TensorFlow."""
+    import larq_network
+    path.write_bytes(larq_network.convert(network))
+
+
 @dataclasses.dataclass(frozen=True)
 class Kind:
     file: str
@@ -123,6 +129,7 @@ KINDS = {
     "litert-float": Kind("float.tflite", litert_float, ("tensorflow-cpu",), "onnx-float"),
     "litert-dynamic": Kind("dynamic.tflite", litert_dynamic, ("tensorflow-cpu",)),
     "litert-int8": Kind("int8.tflite", litert_int8, ("tensorflow-cpu",)),
+    "larq": Kind("larq.tflite", larq, ("larq", "larq-compute-engine", "tensorflow-cpu")),
 }
 
 

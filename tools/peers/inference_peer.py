@@ -132,6 +132,36 @@ class LiteRt:
         return self.interpreter.get_tensor(self.interpreter.get_output_details()[0]["index"])
 
 
+class LarqEngine:
+    """larq-compute-engine's interpreter. Its kernels are written for ARM: on x86 the portable ones
+    run. Its own predict() is timed: it has no call that leaves the image where it is."""
+    package = "larq-compute-engine"
+    options = {}
+
+    def __init__(self, path, batch, threads):
+        from larq_compute_engine.tflite.python.interpreter import Interpreter
+        if batch != 1:
+            raise RuntimeError("its models have a fixed batch: 1")
+        self.interpreter = Interpreter(pathlib.Path(path).read_bytes(), num_threads=threads,
+                                       **self.options)
+        self.shape, self.notes = tuple(self.interpreter.input_shapes[0]), {}
+
+    def set_images(self, images):
+        self.images = images
+
+    def run(self):
+        self.interpreter.predict(self.images)
+
+
+class LarqIndirect(LarqEngine):
+    options = {"use_indirect_bgemm": True}
+
+
+class LarqXnnpack(LarqEngine):
+    """Float layers on XNNPACK."""
+    options = {"use_xnnpack": True}
+
+
 PEERS = {
     "onnxruntime-float": OnnxRuntime,
     "onnxruntime-static": OnnxRuntime,
@@ -142,6 +172,9 @@ PEERS = {
     "litert-float": LiteRt,
     "litert-dynamic": LiteRt,
     "litert-int8": LiteRt,
+    "larq": LarqEngine,
+    "larq-indirect": LarqIndirect,
+    "larq-xnnpack": LarqXnnpack,
 }
 
 
