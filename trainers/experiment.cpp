@@ -81,7 +81,13 @@ const integer::DeviceProfile& usable_profile(const std::string& name) {
 }
 
 train::Checkpoint float_checkpoint(const Config& config, const Experiment& experiment) {
+  return float_checkpoint(config, experiment, layers::ParameterStore(config.seed));
+}
+
+train::Checkpoint float_checkpoint(const Config& config, const Experiment& experiment,
+                                   layers::ParameterStore drawn) {
   train::Checkpoint checkpoint(config.seed);
+  checkpoint.parameters = std::move(drawn);
   checkpoint.network = experiment.network;
   checkpoint.method = "float";
   checkpoint.profile = config.profile;

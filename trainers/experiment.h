@@ -5,6 +5,7 @@
 #include <string>
 
 #include "bitloom/datasets/dataset.h"
+#include "bitloom/integer/model.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/layers/graph.h"
 #include "bitloom/quant/calibrate.h"
@@ -60,6 +61,12 @@ void quantize_checkpoint(train::Checkpoint& checkpoint, const Config& config,
 
 /// A float checkpoint at its first step: every parameter declared and initialised by config.seed.
 train::Checkpoint float_checkpoint(const Config& config, const Experiment& experiment);
+/// The same with what `drawn` holds already; config.seed initialises the rest.
+train::Checkpoint float_checkpoint(const Config& config, const Experiment& experiment,
+                                   layers::ParameterStore drawn);
+
+/// The model that a checkpoint becomes; `config` is the one it stores.
+integer::Model exported_model(const train::Checkpoint& checkpoint, const Config& config);
 
 /// "w4a4", "w4a8" (ptq-dynamic), "w4a32" (ptq-weight-only), "mixed" (layer_bits) or "float".
 std::string bits_label(const Config& config);

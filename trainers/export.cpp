@@ -39,7 +39,9 @@ void require_fits(const integer::Model& model, const integer::DeviceProfile& pro
   }
 }
 
-integer::Model lowered(const train::Checkpoint& checkpoint, const Config& config) {
+}  // namespace
+
+integer::Model exported_model(const train::Checkpoint& checkpoint, const Config& config) {
   const std::int64_t channels = checkpoint.graph.nodes().front().shape("shape").c();
   integer::Model model =
       train::lower_checkpoint(checkpoint, datasets::normalization_table(config.data, channels));
@@ -48,12 +50,10 @@ integer::Model lowered(const train::Checkpoint& checkpoint, const Config& config
   return model;
 }
 
-}  // namespace
-
 void export_model(const ExportRequest& request) {
   const train::Checkpoint checkpoint = train::load_checkpoint(request.checkpoint);
   const Config config = config_from_ini(checkpoint.config_text, request.checkpoint.string());
-  integer::Model model = lowered(checkpoint, config);
+  integer::Model model = exported_model(checkpoint, config);
   // A model without a profile holds reals, which every device runs.
   if (!request.profile.empty() && request.profile != model.profile && !model.profile.empty()) {
     require_fits(model, integer::profile_named(request.profile));
@@ -72,7 +72,7 @@ QuantizationMeasure measure_quantization(const std::filesystem::path& path,
   const Tensor normalization = datasets::normalization_table(own.data, images.images.shape().c());
   const std::int64_t batch = std::min(kBatch, images.size());
 
-  const integer::Model model = lowered(checkpoint, own);
+  const integer::Model model = exported_model(checkpoint, own);
   const Tensor exported = train::model_logits(model, {.batch = batch}, images);
   const layers::NetworkOptions options{.batch = batch, .training = false};
   QuantizationMeasure measure;

@@ -354,7 +354,7 @@ TEST(Reference, AveragesCountPaddingWhereAsked) {
     window.count_pad = counts;
     Model model = unary_model(LayerOp::kAvgPool, u8_format(), DType::kU8, shape, shape, window);
     for (TensorInfo& tensor : model.tensors) tensor.format.zero_point = zero_point;
-    const Tensor x = make_tensor<std::uint8_t>(shape, {9, 18, 27, 36});
+    const Tensor x = make_tensor<std::uint8_t>(shape, std::vector<std::uint8_t>{9, 18, 27, 36});
     Tensor y(DType::kU8, shape);
     run_layer(model, model.layers[0], std::vector<ConstTensorView>{x}, y);
     return code_at(y, 3);

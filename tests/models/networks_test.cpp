@@ -92,6 +92,16 @@ TEST(Networks, TextIsWhatTheBuilderMade) {
   }
 }
 
+TEST(Networks, SayWhatTheyWereMadeFor) {
+  EXPECT_EQ(native_shape("inception_v3").height, 299);
+  EXPECT_EQ(native_shape("resnet152").classes, 1000);
+  EXPECT_EQ(native_shape("lenet5").channels, 1);
+  for (const std::string& name : network_names()) {
+    const layers::Graph graph = build_network(name, native_shape(name));
+    EXPECT_GT(graph.nodes().size(), 5U) << name;
+  }
+}
+
 TEST(Networks, RefuseWhatCannotBe) {
   EXPECT_ERROR(ConfigError, build_network("lenet6", {}), "model.network",
                "expected one of lenet5, resnet8, ", "'lenet6'");
