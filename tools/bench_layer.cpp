@@ -156,7 +156,7 @@ std::vector<nlohmann::json> measure_layers(const std::vector<LayerProblem>& prob
 }
 
 int run_layer_bench(const Arguments& arguments) {
-  for (const char* name : {"model", "batch"}) {
+  for (const char* name : {"model", "batch", "per-layer"}) {
     if (!arguments.has(name)) continue;
     throw ConfigError({cat("--", name), "nothing beside --layer", arguments.value(name),
                        "a problem's n is its batch; exported models have a bench of their own"});

@@ -1,11 +1,11 @@
 #include "step_profile.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <unordered_map>
 
 #include "bitloom/core/error.h"
+#include "lap_mean.h"
 #include "model_file.h"
 #include "text_table.h"
 
@@ -42,25 +42,6 @@ std::string shape_words(const Shape& shape) {
   std::string text;
   for (int axis = 0; axis < shape.rank(); ++axis) text += cat(axis > 0 ? "x" : "", shape[axis]);
   return text;
-}
-
-/// Milliseconds [nodes + 1, kLaps], mean over the middle half of the steps by their time.
-std::vector<double> mean_laps(std::span<const LapClock> steps) {
-  std::vector<std::size_t> order(steps.size());
-  std::iota(order.begin(), order.end(), 0U);
-  std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-    return steps[a].total_ms() < steps[b].total_ms();
-  });
-  const std::size_t cut = steps.size() / 4;
-  const std::size_t rows = steps.front().nodes() + 1;
-  std::vector<double> mean(rows * kLaps);
-  for (std::size_t i = cut; i < steps.size() - cut; ++i) {
-    for (std::size_t at = 0; at < mean.size(); ++at) {
-      mean[at] += steps[order[i]].ms(at / kLaps, static_cast<Lap>(at % kLaps));
-    }
-  }
-  for (double& ms : mean) ms /= static_cast<double>(steps.size() - 2 * cut);
-  return mean;
 }
 
 /// The network's nodes beside their laps.
@@ -196,11 +177,6 @@ class Profiler {
   std::vector<std::size_t> owner_;
 };
 
-double peak_of(Unit unit, const kernels::MachinePeaks& peaks) {
-  if (unit == Unit::kInt8) return peaks.int8_gop_per_s;
-  return unit == Unit::kBf16 ? peaks.bf16_gflop_per_s : peaks.f32_gflop_per_s;
-}
-
 }  // namespace
 
 double LayerProfile::gflop() const {
@@ -212,21 +188,8 @@ double LayerProfile::ms() const {
 }
 
 Roofline roofline(const LayerProfile& layer, const kernels::MachinePeaks& peaks) {
-  double compute_ms = 0.0;
-  double memory_ms = 0.0;
-  double least_ms = 0.0;
-  for (const DirectionWork* work :
-       {&layer.forward, &layer.backward_data, &layer.backward_weights}) {
-    const double peak = peak_of(work->unit, peaks);
-    const double compute = work->gflop > 0.0 && peak > 0.0 ? 1e3 * work->gflop / peak : 0.0;
-    const double memory = work->mb / peaks.copy_gb_per_s;  // 1e6 bytes over 1e9 a second: ms
-    compute_ms += compute;
-    memory_ms += memory;
-    least_ms += std::max(compute, memory);
-  }
-  const bool known = least_ms > 0.0 && layer.ms() > 0.0;
-  return {.share = known ? least_ms / layer.ms() : std::numeric_limits<double>::quiet_NaN(),
-          .by_compute = compute_ms > memory_ms};
+  const DirectionWork works[] = {layer.forward, layer.backward_data, layer.backward_weights};
+  return roofline(works, layer.ms(), peaks);
 }
 
 double StepProfile::gflop() const {
@@ -250,15 +213,6 @@ nlohmann::json phase_json(const StepProfile& profile) {
     row[std::string(to_word(static_cast<Lap>(i)))] = profile.phase_ms[i];
   }
   return row;
-}
-
-nlohmann::json peaks_json(const kernels::MachinePeaks& peaks) {
-  const bool has_bf16 = peaks.bf16_gflop_per_s > 0.0;
-  return {{"f32_gflop_per_s", peaks.f32_gflop_per_s},
-          {"int8_gop_per_s", peaks.int8_gop_per_s},
-          {"bf16_gflop_per_s",
-           has_bf16 ? nlohmann::json(peaks.bf16_gflop_per_s) : nlohmann::json(nullptr)},
-          {"copy_gb_per_s", peaks.copy_gb_per_s}};
 }
 
 nlohmann::json layers_json(const StepProfile& profile, const kernels::MachinePeaks& peaks) {

@@ -12,24 +12,9 @@
 #include "bitloom/core/lap_clock.h"
 #include "bitloom/kernels/machine_peaks.h"
 #include "bitloom/layers/network.h"
+#include "roofline.h"
 
 namespace bitloom::tools {
-
-/// What one direction of a layer has to do, and what it took.
-///
-/// gflop: 2 for each multiply-add of a convolution or linear layer, taps in the padding included;
-///   0 for other layers, which are taken to wait for memory alone.
-/// mb: 1e6 bytes, each tensor moved once: what is read and written at the least.
-struct DirectionWork {
-  enum class Unit : std::uint8_t {
-    kF32,
-    kBf16,
-    kInt8
-  } unit = Unit::kF32;  ///< of the multiply-adds
-  double gflop = 0.0;
-  double mb = 0.0;
-  double ms = 0.0;
-};
 
 /// One layer: forward, gradient of its inputs, gradient of its weights. What prepares its weights
 /// (fake quantization forward and backward, packing) counts to it.
@@ -48,13 +33,6 @@ struct LayerProfile {
   double ms() const;
 };
 
-/// How near a layer comes to its roof: the least time that the machine's peaks allow, each
-/// direction max(gflop / peak, mb / copy rate), over the time it took. Tensors that stay in a cache
-/// move faster than a copy of memory: then memory's share may exceed 1.
-struct Roofline {
-  double share = 0.0;       ///< NaN where the layer has nothing to do or took no time
-  bool by_compute = false;  ///< else memory decides the least time
-};
 Roofline roofline(const LayerProfile& layer, const kernels::MachinePeaks& peaks);
 
 struct StepProfile {
@@ -75,8 +53,6 @@ StepProfile profile_of(const layers::Network& network, std::span<const LapClock>
 
 /// {"forward": ms, ...}: every word of Lap.
 nlohmann::json phase_json(const StepProfile& profile);
-/// f32_gflop_per_s, int8_gop_per_s, bf16_gflop_per_s (null without), copy_gb_per_s.
-nlohmann::json peaks_json(const kernels::MachinePeaks& peaks);
 /// One object a layer: layer, op, output, gflop, mb, forward_ms, backward_data_ms,
 /// backward_weights_ms, preparation_ms, elementwise_ms, share_of_peak, limit ("compute" or
 /// "memory").
