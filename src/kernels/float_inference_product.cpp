@@ -26,10 +26,10 @@ Convolution::primitive_desc describe(const FloatInferenceProblem& problem,
   return {engine(),
           dnnl::prop_kind::forward_inference,
           dnnl::algorithm::convolution_direct,
-          Memory::desc(dims.source, kF32, Tag::nhwc),
-          Memory::desc(dims.weight, kF32, Tag::any),
+          Memory::desc(dims.source, onednn_type(problem.source_dtype), Tag::nhwc),
+          Memory::desc(dims.weight, onednn_type(problem.source_dtype), Tag::any),
           vector_f32(dims.output.c()),
-          Memory::desc(dims.destination, kF32, Tag::nhwc),
+          Memory::desc(dims.destination, onednn_type(problem.destination_dtype), Tag::nhwc),
           dims.strides,
           dims.padding,
           dims.padding,
@@ -40,10 +40,11 @@ Tensor byte_tensor(std::size_t bytes) {
   return {DType::kU8, Shape{static_cast<std::int64_t>(std::max<std::size_t>(bytes, 1))}};
 }
 
-void require(bool holds, const std::string& expected, ConstTensorView found) {
-  if (holds) return;
+/// The text is made when it is needed: a run must not allocate.
+void require(DType dtype, const Shape& shape, const char* what, ConstTensorView found) {
+  if (found.dtype() == dtype && found.elements() == shape.elements()) return;
   throw ShapeError({.place = kPlace,
-                    .expected = expected,
+                    .expected = cat(what, to_word(dtype), " ", to_string(shape)),
                     .found = cat(to_word(found.dtype()), " ", to_string(found.shape())),
                     .remedy = ""});
 }
@@ -63,20 +64,17 @@ class FloatInferenceProduct::Impl {
   }
 
   void set_weights(ConstTensorView weight, ConstTensorView bias) {
-    require(weight.dtype() == DType::kF32 && weight.shape() == problem_.weight,
-            cat("weights f32 ", to_string(problem_.weight)), weight);
+    require(DType::kF32, problem_.weight, "weights ", weight);
+    BITLOOM_ASSERT(weight.shape() == problem_.weight);
     copy(bias, bias_);
     reorder_.run({weight.raw(), weight_.raw()}, static_cast<std::byte*>(scratch_.raw()));
   }
 
   void run(ConstTensorView source, ConstTensorView residual, TensorView destination) {
-    require(source.dtype() == DType::kF32 && source.elements() == problem_.source.elements(),
-            cat("a source f32 ", to_string(problem_.source)), source);
-    require(destination.dtype() == DType::kF32 && destination.elements() == dims_.output.elements(),
-            cat("a destination f32 ", to_string(dims_.output)), destination);
+    require(problem_.source_dtype, problem_.source, "a source ", source);
+    require(problem_.destination_dtype, dims_.output, "a destination ", destination);
     if (problem_.residual) {
-      require(residual.dtype() == DType::kF32 && residual.elements() == destination.elements(),
-              cat("a residual f32 ", to_string(dims_.output)), residual);
+      require(problem_.destination_dtype, dims_.output, "a residual ", residual);
       // The sum post-op reads the destination.
       if (residual.raw() != destination.raw()) {
         std::memcpy(destination.raw(), residual.raw(), residual.bytes());
@@ -93,6 +91,11 @@ class FloatInferenceProduct::Impl {
  private:
   void prepare() {
     const Convolution::primitive_desc pd = describe(problem_, dims_);
+    const std::string name = pd.impl_info_str();
+    if (problem_.source_dtype == DType::kBf16 && name.find("ref") != std::string::npos) {
+      throw BackendError(cat("oneDNN has only its plain reference (", name, ") in bf16 for ",
+                             to_string(problem_.source), " by ", to_string(problem_.weight)));
+    }
     product_ = PreparedPrimitive::make<Convolution>(pd, {{DNNL_ARG_SRC, pd.src_desc()},
                                                          {DNNL_ARG_WEIGHTS, pd.weights_desc()},
                                                          {DNNL_ARG_BIAS, pd.bias_desc()},

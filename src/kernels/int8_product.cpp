@@ -102,6 +102,10 @@ class Int8Product::Impl {
     if (problem.residual && problem.destination_dtype == DType::kS32) {
       throw BackendError(cat(kPlace, ": bare accumulators take no residual"));
     }
+    if (problem.residual && problem.residual_dtype == DType::kF32 &&
+        problem.destination_dtype != DType::kF32) {
+      throw BackendError(cat(kPlace, ": codes take no real residual"));
+    }
     plan();
     weight_ = byte_tensor(weight_desc_.get_size());
     prepare_reorder();
@@ -214,7 +218,8 @@ void Int8Product::Impl::prepare_reorder() {
 
 /// The sum post-op reads the destination: the residual must lie there first.
 void Int8Product::Impl::place_residual(ConstTensorView residual, TensorView destination) const {
-  if (problem_.destination_dtype != DType::kF32) {
+  if (problem_.destination_dtype == problem_.residual_dtype ||
+      problem_.destination_dtype != DType::kF32) {
     if (residual.raw() != destination.raw()) {
       std::memcpy(destination.raw(), residual.raw(), residual.bytes());
     }

@@ -105,6 +105,37 @@ TEST_P(Int8ProductShapes, EqualsReferenceBitForBit) {
   EXPECT_GE(compared, 22);
 }
 
+// t = t + r behind the bias, then the clip; the residual may lie where the output goes.
+TEST(Int8ProductReal, TakesARealResidualOfARealDestination) {
+  for (const LayerCase& shape : {int8_shapes()[0], int8_shapes()[3], int8_shapes()[13]}) {
+    Int8Format format{.name = "f32", .destination = DType::kF32, .clip = {}};
+    const LayerCase problem = int8_case(shape, format, effective_isa());
+    const RandomLayer made = random_layer(problem, 7);
+    Tensor expected = by_reference(problem, made);
+    Tensor residual(DType::kF32, expected.shape());
+    const RandomStream random(4, "residual");
+    const integer::Clip clip{.low = -0.4F, .high = 0.3F};
+    for (std::int64_t i = 0; i < expected.elements(); ++i) {
+      residual.data<float>()[i] = random.normal(static_cast<std::uint64_t>(i));
+      float& t = expected.data<float>()[i];
+      t = integer::clipped(t + residual.data<float>()[i], clip);
+    }
+    Int8Problem real = problem_of(problem);
+    real.clip = clip;
+    real.residual = true;
+    real.residual_dtype = DType::kF32;
+    Int8Product product(real);
+    load(problem, made, product);
+    Tensor found(DType::kF32, expected.shape());
+    product.run(made.source, residual, found);
+    EXPECT_EQ(differences(expected, found), 0) << problem.name;
+    product.run(made.source, residual, residual);
+    EXPECT_EQ(differences(expected, residual), 0) << problem.name << ", in place";
+    real.destination_dtype = DType::kU8;
+    EXPECT_ERROR(BackendError, Int8Product{real}, "codes take no real residual");
+  }
+}
+
 TEST(Int8ProductRagged, EqualsReferenceOrIsDeclinedOnAvx2) {
   for (const LayerCase& shape : int8_ragged_shapes()) {
     if (effective_isa() > Isa::kAvx2) {
@@ -152,8 +183,8 @@ class Int8ProductCaps : public testing::TestWithParam<Isa> {};
 
 TEST_P(Int8ProductCaps, EqualsReferenceBitForBit) {
   if (std::getenv("BITLOOM_ISA") != nullptr) GTEST_SKIP() << "runs in the uncapped parent";
-  const ChildResult child =
-      run_capped(GetParam(), "*Int8ProductShapes*:Int8ProductWide.*:Int8ProductRagged.*");
+  const ChildResult child = run_capped(
+      GetParam(), "*Int8ProductShapes*:Int8ProductWide.*:Int8ProductRagged.*:Int8ProductReal.*");
   EXPECT_EQ(child.status, 0) << child.output;
   std::size_t shapes = 0;
   for (std::size_t at = child.output.find("compared "); at != std::string::npos;

@@ -1,6 +1,6 @@
-// One f32 convolution or matrix product with fused bias, residual and ReLU, planned once, run many
-// times with the same weights.
-// Comes from: backends/onednn (layers of mode float and weight-only).
+// One convolution or matrix product of reals with fused bias, residual and ReLU, planned once, run
+// many times with the same weights.
+// Comes from: backends/onednn, backends/onednn_bf16 (layers of mode float and weight-only).
 #pragma once
 
 #include <memory>
@@ -17,14 +17,18 @@ struct FloatInferenceProblem {
   Shape weight;            ///< [O, C/groups, KH, KW] or [O, I]
   integer::Window window;  ///< stride, pad and groups
   integer::Clip clip = {};
-  bool residual = false;  ///< f32 of the destination's shape, added before the clip
+  bool residual = false;             ///< of the destination's shape and type, added before the clip
+  DType source_dtype = DType::kF32;  ///< kF32 or kBf16; what the products multiply
+  DType destination_dtype = DType::kF32;  ///< kF32, or kBf16 of bf16 sources
 };
 
 /// y = clipped(conv(x, w) + b (+ r)). Sums run in oneDNN's order: equal to the reference up to
-/// rounding.
+/// rounding. Of bf16 sources the weights are rounded to bf16 once; sums, bias, residual and clip
+/// stay f32, and a bf16 destination is rounded last.
 class FloatInferenceProduct {
  public:
-  /// @throws ShapeError if the shapes do not fit, BackendError if oneDNN has no implementation.
+  /// @throws ShapeError if the shapes do not fit, BackendError if oneDNN has no implementation, or,
+  ///         for bf16, none but its plain reference.
   explicit FloatInferenceProduct(const FloatInferenceProblem& problem);
   ~FloatInferenceProduct();
   FloatInferenceProduct(FloatInferenceProduct&&) noexcept;

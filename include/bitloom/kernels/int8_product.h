@@ -20,8 +20,8 @@ struct Int8Problem {
   DType destination_dtype = DType::kU8;  ///< kU8, kS8, kS32 (bare accumulators) or kF32
   bool bias = true;                      ///< ignored for kS32
   integer::Clip clip;     ///< bounds of t: a range of codes, or of reals (kF32); ignored for kS32
-  bool residual = false;  ///< codes of residual_dtype added before the clip
-  DType residual_dtype = DType::kU8;
+  bool residual = false;  ///< of residual_dtype, added before the clip
+  DType residual_dtype = DType::kU8;  ///< codes; or kF32 of an f32 destination: t = t + r
 };
 
 /// Computes, bit for bit, integer/requantize.h (kS32: the accumulators; kF32: clipped(t)).
@@ -42,11 +42,11 @@ class Int8Product {
   void set_scales(ConstTensorView multiplier, ConstTensorView bias);
   /// Needs problem.source_zero_point.
   void set_source_zero_point(std::int32_t zero_point);
-  /// Needs problem.residual; ratio = s_r / s_y. The post-op's scale is part of the primitive: a
-  /// changed ratio plans it anew.
+  /// Needs problem.residual of codes; ratio = s_r / s_y. The post-op's scale is part of the
+  /// primitive: a changed ratio plans it anew.
   void set_residual(float ratio, std::int32_t zero_point);
 
-  /// `residual` holds codes of the destination's shape, or is empty.
+  /// `residual` has the destination's shape, or is empty.
   void run(ConstTensorView source, ConstTensorView residual, TensorView destination);
 
   std::string implementation() const;  ///< oneDNN's impl_info_str
