@@ -12,8 +12,8 @@ bench --model` in each turn. All run the graph that `bitloom inspect --network N
 one batch size, with the peers' own quantization of it (inference_models.py).
 
 Prints Markdown: the ratios that have a goal, then each contender's median latency, then what each
-failed for. --json writes one row a network, batch and contender, with the keys of `bitloom bench`;
-what a tool cannot run is a row with the reason, and the exit code is 1.
+failed for. --json writes one row a network, batch and contender, with the keys of `bitloom bench`
+(`bitloom report` draws them); what a tool cannot run is a row with the reason, and the exit code 1.
 """
 import argparse
 import json
@@ -51,10 +51,11 @@ class Run:
                "batch": batch, "contender": contender, "backend": contender.split("-")[0],
                "method": known.method, "weight_bits": known.bits[0],
                "activation_bits": known.bits[1], "threads": self.options.threads,
-               "isa": self.options.isa or "all", "device": cpu_value("model name"), **values}
+               "isa": self.models.isa, "device": cpu_value("model name"), **values}
         self.rows.append(row)
-        if "error" in row:
-            print(f"{network}, batch {batch}, {contender}: {row['error']}", file=sys.stderr)
+        if "reason" in row:
+            row["latency_ms_p50"] = None
+            print(f"{network}, batch {batch}, {contender}: {row['reason']}", file=sys.stderr)
 
     def measure(self, network, batch):
         started = {}
@@ -65,7 +66,7 @@ class Run:
                     maker = OurProgram if contender in OURS else PeerProcess
                     started[contender] = maker(contender, model, batch, self.options)
                 except Failure as failure:
-                    self.row(network, batch, contender, error=str(failure))
+                    self.row(network, batch, contender, reason=str(failure))
             self.take_turns(network, batch, started)
         finally:
             for contender in started.values():
@@ -73,8 +74,8 @@ class Run:
 
     def take_turns(self, network, batch, started):
         turns = {name: [] for name in started}
-        for number in range(self.options.rounds):
-            first = number % max(1, len(started))
+        for number in range(self.options.rounds if started else 0):
+            first = number % len(started)
             for name in (list(started) * 2)[first:first + len(started)]:
                 if name not in turns:
                     continue
@@ -82,7 +83,7 @@ class Run:
                     load = os.getloadavg()[0]
                     turns[name].append(dict(started[name].turn(), load=load))
                 except Failure as failure:
-                    self.row(network, batch, name, error=str(failure))
+                    self.row(network, batch, name, reason=str(failure))
                     del turns[name]
             self.tell(network, batch, number, turns)
         for name, results in turns.items():
@@ -150,7 +151,7 @@ def make_models(run):
             try:
                 run.models.model(network, contender)
             except Failure as failure:
-                run.row(network, None, contender, error=str(failure))
+                run.row(network, None, contender, reason=str(failure))
 
 
 def main():
@@ -165,7 +166,7 @@ def main():
                 save(run.rows, options.json)
         report(run.rows, options, SEVEN)
     save(run.rows, options.json)
-    sys.exit(1 if any("error" in row for row in run.rows) else 0)
+    sys.exit(1 if any("reason" in row for row in run.rows) else 0)
 
 
 if __name__ == "__main__":

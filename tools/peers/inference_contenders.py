@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -25,11 +26,13 @@ class Contender:
     kind: str = ""  # of its model file, of KINDS
     quant: str = ""  # ours: more lines of [quant]
     network: str = ""  # ours: this one instead of the table's
+    backend: str = ""  # ours: what runs it, where not the usual one
     usual: bool = True  # takes part where no contenders are named
 
 
 OURS = {
     "bitloom-float": Contender("float", (32, 32)),
+    "bitloom-bf16": Contender("bf16", (16, 16), "bitloom-float", backend="onednn-bf16"),
     "bitloom-static": Contender("ptq-static", (8, 8)),
     "bitloom-dynamic": Contender("ptq-dynamic", (8, 8)),
     "bitloom-weight-only": Contender("ptq-weight-only", (8, 32)),
@@ -60,7 +63,7 @@ CAPS = {"avx2": ("avx2", "AVX2"), "avx512": ("avx512", "AVX512_CORE"),
         "vnni": ("avx512_vnni", "AVX512_CORE_VNNI"), "amx": ("avx512_amx", "AVX512_CORE_AMX")}
 
 # Methods whose products are real: no profile goes for them.
-REALS = ("float", "ptq-weight-only")
+REALS = ("float", "bf16", "ptq-weight-only")
 
 # A checkpoint of seeded values: no step is trained, as latency does not depend on them.
 CONFIG = """[data]
@@ -95,7 +98,10 @@ class ModelFolder:
 
     def __init__(self, options):
         self.options = options
-        self.version = run([options.bitloom, "--version"], 1, 60).splitlines()[0]
+        said = run([options.bitloom, "--version"], 1, 60)
+        self.version = said.splitlines()[0]
+        cpu = re.search(r"^CPU .*, (\w+)$", said, re.MULTILINE)
+        self.isa = CAPS[options.isa][0] if options.isa else cpu[1]  # bitloom's word, for rows
         self.graphs, self.failed = {}, {}
 
     def model(self, network, contender):
@@ -115,7 +121,7 @@ class ModelFolder:
     def _our_kind(self, contender):
         reduced = (OURS[contender].method not in REALS and
                    profile_of(self.options.isa) == "int8-reduced")
-        return contender + ("-reduced" if reduced else "")
+        return (OURS[contender].kind or contender) + ("-reduced" if reduced else "")
 
     def _fresh(self, network, kind):
         folder = pathlib.Path(self.options.models) / network
@@ -247,10 +253,14 @@ class OurProgram:
 
     def __init__(self, contender, model, batch, options):
         self.options = options
-        self.command = [options.bitloom, "bench", "--model", model["path"], "--batch", str(batch),
+        cores = sorted(os.sched_getaffinity(0))[:options.threads]
+        self.command = ["taskset", "--cpu-list", ",".join(map(str, cores)), options.bitloom,
+                        "bench", "--model", model["path"], "--batch", str(batch),
                         f"--threads={options.threads}", "--quiet", "--json", "-"]
         if options.isa:
             self.command.append(f"--isa={CAPS[options.isa][0]}")
+        if OURS[contender].backend:
+            self.command += ["--backend", OURS[contender].backend]
         first = self._bench(LEAST_RUNS)
         self.run_ms = first["latency_ms_p50"]
         self.facts = {key: first.get(key) for key in (

@@ -7,12 +7,14 @@ Kinds in their order (a later one may read an earlier one's file): KINDS. All ho
 Prints one JSON row: file, size, parameters, versions, how much the float models differ in output.
 """
 import argparse
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import os
 import pathlib
 import sys
+import tempfile
 import time
 import typing
 
@@ -77,33 +79,38 @@ def openvino_int8(network, folder, path):
     openvino.save_model(quantized, path, compress_to_fp16=False)
 
 
-def litert_converter(network):
+@contextlib.contextmanager
+def litert_converter(network, folder):
+    """Of a saved model, which takes a third of the memory of the same function in memory."""
     import tensorflow as tf
     from tf_network import TfNetwork
-    module = TfNetwork(network)
-    return tf.lite.TFLiteConverter.from_concrete_functions(
-        [module.function.get_concrete_function()], module)
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        module = TfNetwork(network)
+        tf.saved_model.save(module, scratch, module.function)
+        del module
+        yield tf.lite.TFLiteConverter.from_saved_model(scratch)
 
 
 def litert_float(network, folder, path):
-    path.write_bytes(litert_converter(network).convert())
+    with litert_converter(network, folder) as converter:
+        path.write_bytes(converter.convert())
 
 
 def litert_dynamic(network, folder, path):
     import tensorflow as tf
-    converter = litert_converter(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    path.write_bytes(converter.convert())
+    with litert_converter(network, folder) as converter:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        path.write_bytes(converter.convert())
 
 
 def litert_int8(network, folder, path):
     import tensorflow as tf
-    converter = litert_converter(network)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.representative_dataset = lambda: (
-        [image.transpose(1, 2, 0)[None].copy()] for image in calibration(network))
-    path.write_bytes(converter.convert())
+    with litert_converter(network, folder) as converter:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: (
+            [image.transpose(1, 2, 0)[None].copy()] for image in calibration(network))
+        path.write_bytes(converter.convert())
 
 
 def larq(network, folder, path):

@@ -122,7 +122,7 @@ def latency_table(found, options, batch):
         for network in options.networks:
             row = found.row(network, batch, contender)
             mark = " *" if row.get("noisy") else ""
-            cells.append("failed" if "error" in row else cell(row.get("latency_ms_p50")) + mark)
+            cells.append("failed" if "reason" in row else cell(row.get("latency_ms_p50")) + mark)
         rows.append([contender, *cells])
     return table([f"p50 in ms, batch {batch}", *options.networks], rows)
 
@@ -149,7 +149,7 @@ def report(rows, options, seven):
         print(latency_table(found, options, batch) + "\n")
     print("`*`: rounds differ by a quarter or more.\n")
     reasons = [[row["network"], str(row["batch"]), row["contender"],
-                row["error"].replace("|", "/")] for row in rows if "error" in row]
+                row["reason"].replace("|", "/")] for row in rows if "reason" in row]
     if reasons:
         print("## Failed\n\n" + table(["network", "batch", "contender", "reason"], reasons) + "\n")
     if options.ratios:

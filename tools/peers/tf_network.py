@@ -2,7 +2,6 @@
 
 Comes from: folded_network.py. Goes to: inference_models.py.
 """
-import numpy as np
 import tensorflow as tf
 
 
@@ -31,6 +30,12 @@ class TfNetwork(tf.Module):
         self.network = network
         self.shapes = {step.name: step.shape for step in network.steps}
         self.sources = {step.name: step for step in network.steps}
+        # Variables: the converter copies constants of a function many times (vgg19: 12 GB).
+        self.weights, self.biases = {}, {}
+        for step in network.steps:
+            if step.weight is not None:
+                self.weights[step.name] = tf.Variable(self._turned(step))
+                self.biases[step.name] = tf.Variable(step.bias)
         channels, height, width = network.input_shape()
         self.function = tf.function(
             self.forward, input_signature=[tf.TensorSpec([None, height, width, channels])])
@@ -50,26 +55,32 @@ class TfNetwork(tf.Module):
             return x, stride, "SAME"
         return padded(x, step.node), stride, "VALID"
 
-    def _conv2d(self, step, x):
-        outputs, inputs, height, width = step.weight.shape
-        groups = step.node.number("groups", 1)
-        x, stride, padding = self._window(step, x, (height, width))
-        if groups == 1:
-            y = tf.nn.conv2d(x, step.weight.transpose(2, 3, 1, 0), stride, padding)
-        elif inputs == 1 and outputs == groups:
-            y = tf.nn.depthwise_conv2d(x, step.weight.transpose(2, 3, 0, 1),
-                                       [1, stride, stride, 1], padding)
-        else:
-            raise ValueError(f"{step.name}: no grouped convolution but the depthwise one")
-        return tf.nn.bias_add(y, step.bias)
-
-    def _linear(self, step, x):
+    def _turned(self, step):
+        """Weights as TensorFlow wants them: [KH, KW, I, O], depthwise [KH, KW, I, 1], [I, O]."""
         weight = step.weight
+        if step.op == "conv2d":
+            groups = step.node.number("groups", 1)
+            if groups == 1:
+                return weight.transpose(2, 3, 1, 0)
+            if weight.shape[:2] == (groups, 1):
+                return weight.transpose(2, 3, 0, 1)
+            raise ValueError(f"{step.name}: no grouped convolution but the depthwise one")
         source = self.sources[step.inputs[0]]
         if source.op == "flatten":  # of [H, W, C], while the weights expect [C, H, W]
             shape = self.shapes[source.inputs[0]]
             weight = weight.reshape(-1, *shape).transpose(0, 2, 3, 1).reshape(weight.shape)
-        return tf.nn.bias_add(tf.matmul(x, np.ascontiguousarray(weight.T)), step.bias)
+        return weight.T
+
+    def _conv2d(self, step, x):
+        x, stride, padding = self._window(step, x, step.weight.shape[2:])
+        if step.node.number("groups", 1) == 1:
+            y = tf.nn.conv2d(x, self.weights[step.name], stride, padding)
+        else:
+            y = tf.nn.depthwise_conv2d(x, self.weights[step.name], [1, stride, stride, 1], padding)
+        return tf.nn.bias_add(y, self.biases[step.name])
+
+    def _linear(self, step, x):
+        return tf.nn.bias_add(tf.matmul(x, self.weights[step.name]), self.biases[step.name])
 
     def _flatten(self, step, x):
         return tf.reshape(x, [-1, *step.shape])
