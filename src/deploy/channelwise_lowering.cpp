@@ -121,8 +121,10 @@ Layer k_map_layer(const Node& node) {
   return layer;
 }
 
-Shape k_map_output(const Node& node, const Shape& source) {
-  if (source.rank() != 4) return {1, 1};
+Shape k_map_output(const Graph& graph, const Node& node, const Shape& source) {
+  const Node* maker = graph.find(node.inputs[0]);
+  while (maker->op == "dropout") maker = graph.find(maker->inputs[0]);
+  if (source.rank() != 4 || maker->op == "flatten") return {1, 1};
   const integer::Window window = k_map_layer(node).window;
   return {1, 1, window.output_h(source.h()), window.output_w(source.w())};
 }

@@ -38,9 +38,10 @@ void subtract_thresholds(const quant::Chain& chain, const layers::ParameterStore
 /// prelu and rprelu.
 integer::Layer prelu_layer(const layers::Node& node, const layers::ParameterStore& store);
 
-/// k_map, and the shape of its output.
+/// k_map, and the shape of its output: [1, 1] of a flat source, and of what stands behind flatten,
+/// whose tensor keeps its shape [1, C, H, W] in an exported model.
 integer::Layer k_map_layer(const layers::Node& node);
-Shape k_map_output(const layers::Node& node, const Shape& source);
+Shape k_map_output(const layers::Graph& graph, const layers::Node& node, const Shape& source);
 
 /// product > max_pool > batch_norm > fake_quant(grid=binary), each read by the next alone: signs
 /// commute with the pool, so the batch norm and the sign go to the product and the pool works on

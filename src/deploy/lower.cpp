@@ -71,7 +71,7 @@ class Lowering {
     } else if (node.op == "prelu" || node.op == "rprelu") {
       add_real(node, prelu_layer(node, store_), info(node.inputs[0]).shape);
     } else if (node.op == "k_map") {
-      add_real(node, k_map_layer(node), k_map_output(node, info(node.inputs[0]).shape));
+      add_real(node, k_map_layer(node), k_map_output(graph_, node, info(node.inputs[0]).shape));
     } else if (node.op == "scale_map") {
       Layer layer;
       layer.name = node.name;

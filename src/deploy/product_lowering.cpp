@@ -125,8 +125,13 @@ void ProductLowering::fold_negative(const Chain& chain, const Node& weight_node,
   if (!quant::has_two_scales(weight_node)) return;
   const std::int64_t channels = layer.weight.shape()[0];
   layer.negative_multiplier = Tensor(DType::kF32, Shape{channels});
-  scales.weight = static_cast<double>(
-      store_.at(cat(weight_node.name, ".negative_scale")).value.data<float>()[0]);
+  const std::string name = cat(weight_node.name, ".negative_scale");
+  const float scale = store_.at(name).value.data<float>()[0];
+  if (!(scale > 0.0F)) {
+    throw NumericError(ErrorText{name, "a scale above 0", cat(scale),
+                                 "train again with a lower train.scale_lr_ratio or train.lr"});
+  }
+  scales.weight = static_cast<double>(scale);
   const quant::ChannelAffines affines =
       quant::channel_affines(chain.head->name, chain.batch_norm, store_);
   for (std::int64_t o = 0; o < channels; ++o) {

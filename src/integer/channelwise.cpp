@@ -128,8 +128,8 @@ void prelu(const Layer& layer, ConstTensorView source, TensorView out) {
 
 void k_map(const Window& window, ConstTensorView source, TensorView out, float* means) {
   const Shape& shape = source.shape();
-  const bool flat = shape.rank() != 4;
-  const std::int64_t channels = shape.c();
+  const bool flat = out.shape().rank() != 4;
+  const std::int64_t channels = flat ? shape.elements() / shape.n() : shape.c();
   const std::int64_t h = flat ? 1 : shape.h();
   const std::int64_t w = flat ? 1 : shape.w();
   const std::int64_t oh = flat ? 1 : out.shape().h();

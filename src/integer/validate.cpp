@@ -403,7 +403,7 @@ class LayerCheck {
     require_inputs(1, 1);
     require_reals();
     const Shape& source = input(0).shape;
-    if (source.rank() != 4) return require_output({1, 1});
+    if (source.rank() != 4 || output().shape.rank() != 4) return require_output({1, 1});
     require_output(window_output(1, source));
   }
 

@@ -10,6 +10,7 @@
 #include "bitloom/core/cpu.h"
 #include "bitloom/quant/quantized_layers.h"
 #include "deploy/prepared_graph.h"
+#include "support/error_matchers.h"
 #include "support/isa_children.h"
 
 namespace bitloom::deploy {
@@ -119,6 +120,33 @@ fc.weight = parameter(shape=5x700)
 fc = linear(flatten, fc.weight, bias=1)
 )";
 
+/// The same with a hidden linear layer behind flatten: its map is one number, the mean of all it
+/// reads.
+constexpr const char* kActiveFirstLinear = R"(bitloom-graph 1
+input = input(shape=3x8x6)
+conv1.weight = parameter(shape=20x3x3x3)
+conv1 = conv2d(input, conv1.weight, pad=1)
+pool1 = max_pool(conv1, kernel=2)
+bn1 = batch_norm(pool1)
+act1 = hardtanh(bn1)
+conv2.weight = parameter(shape=33x20x3x3)
+conv2 = conv2d(act1, conv2.weight, pad=1)
+bn2 = batch_norm(conv2)
+act2 = hardtanh(bn2)
+flatten = flatten(act2)
+drop = dropout(flatten, ratio=0.1)
+fc1.weight = parameter(shape=37x396)
+fc1 = linear(drop, fc1.weight)
+bn3 = batch_norm(fc1)
+act3 = hardtanh(bn3)
+fc2.weight = parameter(shape=29x37)
+fc2 = linear(act3, fc2.weight)
+bn4 = batch_norm(fc2)
+act4 = hardtanh(bn4)
+fc3.weight = parameter(shape=5x29)
+fc3 = linear(act4, fc3.weight, bias=1)
+)";
+
 struct BinaryGraph {
   std::string name;
   std::string text;
@@ -143,7 +171,9 @@ std::vector<BinaryGraph> graphs() {
           {"bwn_real", kPooledSigns, variant_of("bwn", 1, 32, 32)},
           {"bireal", kRealShortcuts, variant_of("bi-real", 1, 1)},
           {"reactnet", kRealShortcuts, variant_of("reactnet", 1, 1)},
-          {"xnor", kActiveFirst, variant_of("xnor", 1, 1)}};
+          {"xnor", kActiveFirst, variant_of("xnor", 1, 1)},
+          {"xnor_linear", kActiveFirstLinear, variant_of("xnor", 1, 1)},
+          {"xnor_binary_ends", kActiveFirstLinear, variant_of("xnor", 1, 1, 0)}};
 }
 
 class BinaryGraphs : public testing::TestWithParam<BinaryGraph> {
@@ -261,6 +291,18 @@ TEST(LowerBinary, MultipliesByTheMapOfMagnitudes) {
   EXPECT_EQ(maps, 4);
 }
 
+// The tensor behind flatten keeps its shape; the map of the linear layer is one number all the
+// same.
+TEST(LowerBinary, MultipliesLinearLayersByOneNumber) {
+  const Model model = lowered(graphs()[8]);
+  std::vector<Shape> maps;
+  for (const integer::Layer& layer : model.layers) {
+    if (layer.op != LayerOp::kKMap) continue;
+    maps.push_back(model.tensors[static_cast<std::size_t>(layer.output)].shape);
+  }
+  EXPECT_EQ(maps, (std::vector<Shape>{{1, 1, 4, 3}, {1, 1}, {1, 1}}));
+}
+
 TEST(LowerBinary, GivesTrainedTernaryWeightsTwoScales) {
   int found = 0;
   for (const integer::Layer& layer : lowered(graphs()[3]).layers) {
@@ -269,6 +311,14 @@ TEST(LowerBinary, GivesTrainedTernaryWeightsTwoScales) {
     ++found;
   }
   EXPECT_EQ(found, 3);
+}
+
+TEST(LowerBinary, NamesATernaryScaleThatWentNegative) {
+  const BinaryGraph graph = graphs()[3];
+  PreparedGraph prepared(graph.text, graph.variant);
+  prepared.store.at("conv2.weight.q.negative_scale").value.data<float>()[0] = -0.25F;
+  EXPECT_ERROR(NumericError, prepared.lowered(graph.variant), "conv2.weight.q.negative_scale",
+               "-0.25");
 }
 
 // Reals reach binary weights where activations have 32 bits: the row says weight-only.

@@ -98,9 +98,8 @@ struct Window {
 ///   output takes clipped(t). An f32 source is x itself (z 0).
 /// prelu: f32; v = x - shift[c]; y = (v > 0 ? v : multiplier[c] * v) + bias[c].
 /// k_map: f32 [C, H, W] to [1, H', W'], XNOR-Net's K: m = mean over c of |x|, then the sum of m
-/// over
-///   the taps of the window inside the image, row by row, divided by kernel_h * kernel_w. Of a flat
-///   source [C] the mean alone, [1].
+///   over the taps of the window inside the image, row by row, divided by kernel_h * kernel_w. To
+///   [1], for a linear layer: the mean of |x| over the whole source, flattened in memory order.
 /// scale_map: f32; y[c, h, w] = inputs[0][c, h, w] * inputs[1][0, h, w].
 struct Layer {
   std::string name;
