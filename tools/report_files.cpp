@@ -27,11 +27,10 @@ std::vector<nlohmann::json> read_epochs(const fs::path& folder,
     if (!fs::exists(file)) continue;
     std::map<std::int64_t, nlohmann::json> by_number;
     for (nlohmann::json& epoch : io::read_rows(file)) {
+      if (!epoch.contains("epoch") || !epoch["epoch"].is_number_integer()) continue;
       epoch["run"] = run_name(row);
-      const auto found = epoch.find("epoch");
-      if (found != epoch.end() && found->is_number_integer()) {
-        by_number[found->get<std::int64_t>()] = std::move(epoch);
-      }
+      const auto number = epoch["epoch"].get<std::int64_t>();
+      by_number[number] = std::move(epoch);
     }
     for (auto& [number, epoch] : by_number) epochs.push_back(std::move(epoch));
   }

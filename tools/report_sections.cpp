@@ -62,7 +62,7 @@ double accuracy_low(const std::vector<Json>& rows) {
     const double top1 = number(row, "top1");
     if (top1 >= best_top1(rows) - kPointsShown) low = std::min(low, top1);
   }
-  return low - 0.5;
+  return low - 0.1 * (best_top1(rows) - low) - 0.05;
 }
 
 std::string edge_hint(const std::vector<Json>& rows) {

@@ -125,7 +125,7 @@ TEST(ReportHtml, EveryChartHasData) {
       {"size", count},
       {"memory", count},
       {"accuracy-bits", count + 3},  // and a line for each method
-      {"accuracy-size", count + 4},  // and the line and two points of those not beaten
+      {"accuracy-size", count + 3},  // and the two that are not beaten, with their line
       {"widths", 2 * 2},             // layers, patterns of w8 and w4
       {"validation", 2 * (3 + 1)},   // runs, epochs and a line
       {"loss", 2 * (3 + 1)},
