@@ -5,8 +5,8 @@ Run in the environment of tools/peers/larq.sh (larq 0.13, TensorFlow 2.15, h5py)
     build/larq_venv/bin/python tools/golden/larq_quantizers.py
 Writes tests/golden/larq_quantizers.h5; the versions stand in its root attribute "made_by".
 
-Nothing is computed here but by larq itself: forward and gradient of each quantizer as it ships. What
-ours do otherwise, and why, says tests/quant/larq_golden_test.cpp. larq's swish_sign and
+Nothing is computed here but by larq itself: forward and gradient of each quantizer as it ships.
+What ours do otherwise, and why, says tests/quant/larq_golden_test.cpp. larq's swish_sign and
 ste_heaviside have no counterpart here.
 """
 import os
@@ -39,7 +39,8 @@ def case(tensors, name, quantizer, x, generator, output_axis_last=False):
         tape.watch(source)
         y = quantizer(source)
     dx = tape.gradient(y, source, tf.constant(turned(dy)))
-    for word, values in (("x", x), ("dy", dy), ("y", turned(y.numpy())), ("dx", turned(dx.numpy()))):
+    made = {"x": x, "dy": dy, "y": turned(y.numpy()), "dx": turned(dx.numpy())}
+    for word, values in made.items():
         tensors[f"{name}/{word}"] = (np.ascontiguousarray(values), "OI", "1")
 
 
@@ -57,7 +58,8 @@ def main():
     case(tensors, "ste_sign", quantizers.SteSign(), numbers(), generator)
     case(tensors, "ste_sign_unclipped", quantizers.SteSign(clip_value=None), numbers(), generator)
     case(tensors, "approx_sign", quantizers.ApproxSign(), numbers(), generator)
-    case(tensors, "magnitude_aware_sign", quantizers.MagnitudeAwareSign(), numbers(), generator, True)
+    case(tensors, "magnitude_aware_sign", quantizers.MagnitudeAwareSign(), numbers(), generator,
+         output_axis_last=True)
     case(tensors, "ste_tern", quantizers.SteTern(ternary_weight_networks=True, clip_value=None),
          numbers(), generator)
     for bits in (2, 4, 8):

@@ -3,7 +3,7 @@
 Run by inference.py:
     python tools/peers/inference_models.py --graph vgg16.net --kind openvino-int8 --folder DIR
 Kinds in their order (a later one may read an earlier one's file): KINDS. All hold the same numbers
-(folded_network.py); quantized ones come from the peer's own converter and seeded calibration images.
+(folded_network.py); quantized ones come from the peer's own converter and seeded images.
 Prints one JSON row: file, size, parameters, versions, how much the float models differ in output.
 """
 import argparse
@@ -165,8 +165,9 @@ def make(options):
            "made_by": {name: importlib.metadata.version(name) for name in kind.packages}}
     if options.kind in ("openvino-float", "litert-float"):
         row["difference_from_onnx"] = difference_from_onnx(network, folder, options.kind)
-        if row["difference_from_onnx"] > 1e-3:
-            raise RuntimeError(f"another network: logits differ by {row['difference_from_onnx']:.2g}")
+        difference = row["difference_from_onnx"]
+        if difference > 1e-3:
+            raise RuntimeError(f"another network: logits differ by {difference:.2g}")
     return row
 
 

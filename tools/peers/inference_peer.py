@@ -43,7 +43,8 @@ class OnnxRuntime:
 
     def set_images(self, images):
         import onnxruntime
-        self.images = onnxruntime.OrtValue.ortvalue_from_numpy(images)  # lives as long as the binding
+        # Members, so that they live as long as the binding.
+        self.images = onnxruntime.OrtValue.ortvalue_from_numpy(images)
         self.binding.bind_ortvalue_input(self.name, self.images)
         logits = self.session.run(None, {self.name: images})[0]
         self.logits = onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros_like(logits))

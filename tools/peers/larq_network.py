@@ -66,7 +66,7 @@ def keras_model(by_name):
 
 
 def convert(network):
-    """The flat buffer. Raises ValueError where the model has other trained values than the graph."""
+    """The flat buffer. Raises ValueError where the model has more or fewer values than the graph."""
     import larq_compute_engine
     model = keras_model(network.by_name)
     trained = sum(int(tf.size(weight)) for weight in model.trainable_weights)

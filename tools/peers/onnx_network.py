@@ -2,6 +2,7 @@
 
 Comes from: folded_network.py. Goes to: inference_models.py.
 """
+import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -52,11 +53,10 @@ class OnnxWriter:
             if step.op == "avg_pool":
                 options["count_include_pad"] = node.number("count_pad", 0)
         elif step.op in ("relu6", "hardtanh"):
-            low, high = (0, 6) if step.op == "relu6" else (node.real("low", -1), node.real("high", 1))
+            bounds = (0, 6) if step.op == "relu6" else (node.real("low", -1), node.real("high", 1))
             word = "Clip"
-            for end, value in (("low", low), ("high", high)):
-                inputs.append(f"{step.name}.{end}")
-                self.constants.append(helper.make_tensor(inputs[-1], TensorProto.FLOAT, [], [value]))
+            for end, value in zip(("low", "high"), bounds):
+                inputs.append(self._constant(f"{step.name}.{end}", np.array(value, np.float32)))
         else:
             word = {"relu": "Relu", "global_avg_pool": "GlobalAveragePool", "flatten": "Flatten",
                     "add": "Add", "concat": "Concat"}[step.op]

@@ -99,7 +99,7 @@ class TfNetwork(tf.Module):
             return tf.nn.avg_pool2d(padded(x, step.node), kernel, stride, "VALID")
         x, stride, padding = self._window(step, x, (kernel, kernel))
         if padding == "VALID" and any(step.node.pads()):
-            raise ValueError(f"{step.name}: TensorFlow has no average pool that leaves out this padding")
+            raise ValueError(f"{step.name}: no average pool leaves out this padding")
         return tf.nn.avg_pool2d(x, kernel, stride, padding)
 
     def _global_avg_pool(self, step, x):
