@@ -32,7 +32,9 @@ std::string plan_sections(const std::vector<Json>& rows) {
         html_table({"layer", "op", "mode", "W", "A", "implementation", "ISA", "declined"}, lines),
         "</div></details>\n");
   }
-  return text;
+  if (text.empty()) return "";
+  return cat("<details class=\"group\"><summary>Plans: what runs each layer</summary>\n", text,
+             "</details>\n");
 }
 
 std::string provenance(const std::vector<Json>& rows) {

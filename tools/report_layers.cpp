@@ -136,8 +136,15 @@ std::string layer_charts(const std::vector<Json>& layers) {
       {"zeros", "Zero weights", "percent of the codes of one- and two-bit weights"}, layers,
       "codes", "name", [](const Json& codes) { return number(codes, "zero_percent"); }, 0.0, 100.0);
   std::string text = maps.empty() ? "" : cat("<div class=\"charts\">\n", maps, "</div>\n");
+  // The last model, mostly the one of fewest bits, is shown; the others open when asked.
+  std::string others;
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    text += run_histograms(layers[i], i, i + 1 == layers.size());
+    const bool last = i + 1 == layers.size();
+    (last ? text : others) += run_histograms(layers[i], i, last);
+  }
+  if (!others.empty()) {
+    text += cat("<details class=\"group\"><summary>Histograms of the other models</summary>\n",
+                others, "</details>\n");
   }
   return text;
 }

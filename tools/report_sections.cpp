@@ -9,6 +9,7 @@
 #include "bitloom/core/error.h"
 #include "report_charts.h"
 #include "report_columns.h"
+#include "report_marks.h"
 #include "text_table.h"
 
 namespace bitloom::tools {
@@ -192,7 +193,11 @@ std::string epoch_chart(const ChartHead& head, const std::vector<Json>& epochs, 
     }
     series.back().points.push_back(point);
   }
-  return line_chart(head, {.x_label = "epoch", .y_label = y_label}, series);
+  double last = 1.0;
+  for (const Series& one : series) last = std::max(last, one.points.back().x);
+  std::vector<double> ticks = round_ticks(1.0, last + 1e-6, 6);
+  std::erase_if(ticks, [](double tick) { return tick != std::round(tick); });
+  return line_chart(head, {.x_label = "epoch", .y_label = y_label, .x_ticks = ticks}, series);
 }
 
 }  // namespace
