@@ -64,6 +64,10 @@ def convolutions(compiled):
                                     if "Convolution" in info["layerType"].astype(str)))
 
 
+# Caps of CPUs that multiply no bf16. OpenVINO asks the CPU, not its oneDNN, and would convert.
+WITHOUT_BF16 = ("AVX2", "AVX512_CORE", "AVX512_CORE_VNNI")
+
+
 class OpenVino:
     package = "openvino"
     precision = None  # what the plugin takes by itself: bf16 where the CPU has it
@@ -76,6 +80,10 @@ class OpenVino:
         model.reshape(self.shape)
         options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads,
                    "NUM_STREAMS": 1}
+        if os.environ.get("ONEDNN_MAX_CPU_ISA") in WITHOUT_BF16:
+            if self.precision == "bf16":
+                raise RuntimeError("no bf16 under this cap")
+            self.precision = "f32"
         if self.precision:
             options["INFERENCE_PRECISION_HINT"] = self.precision
         compiled = core.compile_model(model, "CPU", options)
