@@ -3,12 +3,15 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "bitloom/core/error.h"
+#include "bitloom/integer/fixed_point.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/layers/graph.h"
 #include "bitloom/models/networks.h"
+#include "bitloom/quant/step_size.h"
 #include "bitloom/trainers/commands.h"
 #include "bitloom/trainers/config_keys.h"
 #include "code_table.h"
@@ -24,6 +27,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// "Q3.5", bits before and behind the binary point, of codes of `bits` bits, one of them a sign;
+/// "" unless the scale is a power of two.
+std::string point_name(float scale, int bits) {
+  const std::optional<int> fractional = integer::fractional_bits(scale);
+  return fractional ? quant::FixedPointFormat{bits, *fractional}.name() : "";
+}
+
+/// The same of a tensor; codes without sign have room for one more bit.
+std::string point_name(const integer::TensorInfo& info) {
+  const integer::AffineFormat& format = info.format;
+  if (info.dtype == DType::kF32 || format.grid != integer::Grid::kAffine) return "";
+  return point_name(info.scale, format.bits + (format.is_signed ? 0 : 1));
+}
+
+/// That of the weights of a fixed-point layer.
+std::string weight_point(const integer::Layer& layer) {
+  if (layer.mode != integer::ComputeMode::kFixedPoint || layer.weight.empty()) return "";
+  return point_name(layer.weight_scale.data<float>()[0], layer.weight_bits);
+}
+
+std::string in_brackets(const std::string& text) { return text.empty() ? "" : " (" + text + ")"; }
+
 /// "relu1.q u8 x 0.294556, 0 .. 4.41834": what the codes reach.
 std::string output_text(const integer::TensorInfo& info) {
   if (info.dtype == DType::kF32) return info.name + " f32";
@@ -31,8 +56,8 @@ std::string output_text(const integer::TensorInfo& info) {
   const auto real = [&](std::int32_t code) {
     return integer::dequantize(code, info.scale, format.zero_point);
   };
-  return cat(info.name, " ", to_word(info.dtype), " x ", info.scale, ", ", real(format.range.qmin),
-             " .. ", real(format.range.qmax));
+  return cat(info.name, " ", to_word(info.dtype), " x ", info.scale, in_brackets(point_name(info)),
+             ", ", real(format.range.qmin), " .. ", real(format.range.qmax));
 }
 
 /// "static", "dynamic u8": a dynamic layer's source is real outside of it.
@@ -63,7 +88,8 @@ void print_model(const Arguments& arguments, const ModelFile& file, const Archiv
     table.rows.push_back({layer.name, std::string(to_word(layer.op)), mode_text(layer), bits, codes,
                           fixed(ends_percent(layer), 2),
                           layer.weight.empty() ? "-" : to_string(layer.weight.shape()),
-                          bytes_text(bytes[i]), range_text(layer.weight_scale),
+                          bytes_text(bytes[i]),
+                          range_text(layer.weight_scale) + in_brackets(weight_point(layer)),
                           range_text(layer.multiplier), output_text(output)});
     layers.push_back({{"name", layer.name},
                       {"op", to_word(layer.op)},
@@ -73,6 +99,10 @@ void print_model(const Arguments& arguments, const ModelFile& file, const Archiv
                       {"elements", layer.weight.elements()},
                       {"size_bytes", bytes[i]},
                       {"ends_percent", number_or_null(ends_percent(layer))}});
+    if (layer.mode == integer::ComputeMode::kFixedPoint) {
+      layers.back()["weight_format"] = weight_point(layer);
+      layers.back()["output_format"] = point_name(output);
+    }
   }
   say(arguments, format_table(table));
   const CodeRows codes = code_rows(model);

@@ -98,7 +98,8 @@ void require_profile(const ModelFile& file, const std::string& profile) {
 bool multiplies_integers(const integer::Model& model) {
   return std::all_of(model.layers.begin(), model.layers.end(), [](const integer::Layer& layer) {
     return !has_weights(layer) || layer.mode == integer::ComputeMode::kStatic ||
-           layer.mode == integer::ComputeMode::kDynamic;
+           layer.mode == integer::ComputeMode::kDynamic ||
+           layer.mode == integer::ComputeMode::kFixedPoint;
   });
 }
 

@@ -136,7 +136,7 @@ std::vector<Command> make_commands() {
        "Example: bitloom export --checkpoint runs/w4a4/checkpoint.h5 --out runs/w4a4.model.h5\n",
        {},
        {{"checkpoint", "F", "of train or quantize", true},
-        {"profile", "P", "number formats of the device: int8, int8-reduced", false,
+        {"profile", "P", "number formats of the device: int8, int8-reduced, fixed-point", false,
          profile_words()},
         {"out", "MODEL.h5", "file to write", true}},
        {""},

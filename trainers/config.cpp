@@ -4,6 +4,7 @@
 #include <map>
 #include <sstream>
 
+#include "bitloom/integer/profile.h"
 #include "bitloom/io/sha256.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/quant/level_methods.h"
@@ -112,6 +113,26 @@ void apply(const std::vector<Setting>& settings, Config& config, Problems& probl
   }
 }
 
+/// What a device without floating point needs of [quant].
+void check_fixed_point(const Config& config, Problems& problems) {
+  const quant::QuantOptions& quant = config.quant;
+  if (config.profile.empty() || quant.method == "float") return;
+  if (!integer::profile_named(config.profile).integers_only) return;
+  const auto require = [&](const char* key, bool holds, const char* value, const char* why) {
+    if (holds) return;
+    problems.add({key, cat(value, " with profile = ", config.profile), "another", why});
+  };
+  require("quant.method", quant.method == "ptq-static" || quant.method == "qat",
+          "ptq-static or qat", "reals have no place there");
+  require("quant.power_of_two", quant.power_of_two, "true", "scales are shifts");
+  require("quant.per_channel", !quant.per_channel, "false", "a layer has one shift");
+  require("quant.fold_batch_norm", quant.fold_batch_norm, "true",
+          "a channel's factor goes into its weights");
+  require("quant.asymmetric", !quant.asymmetric, "false", "there are no zero points");
+  require("quant.quantizer", quant.method != "qat" || quant.quantizer != "lsq+",
+          "another than lsq+", "there are no zero points");
+}
+
 /// Values that are right one by one and wrong together.
 void check_together(const Config& config, Problems& problems) {
   for (const ErrorText& text : train::contradictions(config.train)) problems.add(text);
@@ -127,6 +148,7 @@ void check_together(const Config& config, Problems& problems) {
     problems.add({"quant.power_of_two", "false with quant.method = ptq-dynamic", "true",
                   "scales that are found while a model runs are no powers of two"});
   }
+  check_fixed_point(config, problems);
   if (config.quant.min_bits > config.quant.max_bits) {
     problems.add({"quant.min_bits", cat("at most quant.max_bits = ", config.quant.max_bits),
                   cat(config.quant.min_bits), "exchange them"});

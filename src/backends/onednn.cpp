@@ -197,6 +197,8 @@ PlanResult plan_product(const LayerContext& context) {
       return plan_int8(context);
     case integer::ComputeMode::kDynamic:
       return plan_dynamic(context);
+    case integer::ComputeMode::kFixedPoint:
+      return plan_fixed_point(context);
     case integer::ComputeMode::kFloat:
     case integer::ComputeMode::kWeightOnly:
       break;

@@ -216,8 +216,9 @@ class BitPoolRunner final : public BitRunner {
 // Why popcount does not take a product; "" where it does.
 std::string objection(const LayerContext& context) {
   const integer::Layer& layer = context.layer;
-  const bool codes =
-      layer.mode == integer::ComputeMode::kStatic || layer.mode == integer::ComputeMode::kDynamic;
+  const bool codes = layer.mode == integer::ComputeMode::kStatic ||
+                     layer.mode == integer::ComputeMode::kDynamic ||
+                     layer.mode == integer::ComputeMode::kFixedPoint;
   if (codes && layer.weight_grid == Grid::kAffine) {
     return cat("weights have ", layer.weight_bits, " bits, popcount takes binary and ternary");
   }

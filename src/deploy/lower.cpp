@@ -13,6 +13,7 @@
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "channelwise_lowering.h"
+#include "fixed_point_lowering.h"
 #include "product_lowering.h"
 
 namespace bitloom::deploy {
@@ -48,6 +49,7 @@ class Lowering {
     }
     for (const Node& node : graph_.nodes()) visit(node);
     flatten_logits();
+    if (products_.integers_only()) require_integers_only(model_);
     integer::validate(model_);
     return std::move(model_);
   }
@@ -331,7 +333,9 @@ class Lowering {
                                   "a mix", "put fake_quant nodes on all three"});
     }
     layer.mode = codes ? ComputeMode::kStatic : ComputeMode::kFloat;
-    if (codes) {
+    if (codes && products_.integers_only()) {
+      fill_fixed_point_add({branch, &residual, output}, layer);
+    } else if (codes) {
       layer.residual_ratio = integer::scale_ratio(residual.scale, output.scale);
     }
     layer.output = add_tensor(std::move(output), chain.end->name);

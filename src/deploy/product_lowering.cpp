@@ -9,6 +9,7 @@
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/fake_quant_layer.h"
 #include "bitloom/quant/ttq.h"
+#include "fixed_point_lowering.h"
 #include "sign.h"
 
 namespace bitloom::deploy {
@@ -40,7 +41,9 @@ ProductLowering::ProductLowering(const layers::Graph& graph, const layers::Param
       store_(store),
       options_(options),
       model_(model),
-      keeps_reals_(keeps_reals(graph, options)) {}
+      keeps_reals_(keeps_reals(graph, options)),
+      integers_only_(!options.profile.empty() &&
+                     integer::profile_named(options.profile).integers_only) {}
 
 const Node& ProductLowering::weight_node(const Chain& chain) const {
   return *graph_.find(chain.head->inputs[1]);
@@ -164,8 +167,14 @@ void ProductLowering::fill_real_source(const Chain& chain, const Node& weight_no
 void ProductLowering::fill_static(const Chain& chain, const Node& weight_node,
                                   const TensorInfo& source, const TensorInfo& output,
                                   Layer& layer) const {
-  layer.mode = ComputeMode::kStatic;
   fill_codes(weight_node, layer);
+  if (integers_only_) {
+    const TensorInfo* residual =
+        chain.add == nullptr ? nullptr : &model_.tensors[static_cast<std::size_t>(layer.inputs[1])];
+    fill_fixed_point(chain, store_, {source, residual, output}, layer);
+    return;
+  }
+  layer.mode = ComputeMode::kStatic;
   const bool codes_out = output.dtype != DType::kF32;
   const integer::ChannelScales scales{
       .source = static_cast<double>(source.scale),

@@ -17,6 +17,7 @@ class ProductLowering {
 
   /// Name, operation, clip and window of the chain's layer.
   integer::Layer start(const quant::Chain& chain) const;
+  bool integers_only() const { return integers_only_; }
   Shape output_shape(const quant::Chain& chain, const Shape& source) const;
   /// Mode, weights, multiplier, bias and residual ratio. @pre layer.inputs are in the model.
   /// @throws ConfigError naming the layer unless source and weight are both codes or both reals,
@@ -44,6 +45,7 @@ class ProductLowering {
   const LowerOptions& options_;
   const integer::Model& model_;
   bool keeps_reals_;
+  bool integers_only_;  ///< by profile: fixed_point_lowering.h
 };
 
 }  // namespace bitloom::deploy

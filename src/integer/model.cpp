@@ -7,7 +7,8 @@
 namespace bitloom::integer {
 namespace {
 
-constexpr std::array<std::string_view, 4> kModes{"float", "weight-only", "dynamic", "static"};
+constexpr std::array<std::string_view, 5> kModes{"float", "weight-only", "dynamic", "static",
+                                                 "fixed-point"};
 constexpr std::array<std::string_view, 11> kOps{"conv2d",          "linear", "max_pool", "avg_pool",
                                                 "global_avg_pool", "add",    "concat",   "affine",
                                                 "prelu",           "k_map",  "scale_map"};

@@ -183,8 +183,18 @@ constexpr NamedVector kVectors[] = {{"/weight_scale", &Layer::weight_scale},
                                     {"/multiplier", &Layer::multiplier},
                                     {"/negative_multiplier", &Layer::negative_multiplier},
                                     {"/bias", &Layer::bias},
+                                    {"/bias_s32", &Layer::bias_s32},
                                     {"/shift", &Layer::shift},
                                     {"/lowest", &Layer::lowest}};
+
+/// Shifts of a fixed-point layer, likewise.
+struct NamedShift {
+  const char* name;
+  int Layer::*shift;
+};
+constexpr NamedShift kShifts[] = {{"source_shift", &Layer::source_shift},
+                                  {"residual_shift", &Layer::residual_shift},
+                                  {"right_shift", &Layer::right_shift}};
 
 Tensor get_vector(const Archive& archive, const std::string& path) {
   return archive.has(path) ? archive.tensor(path).clone() : Tensor();
@@ -233,6 +243,12 @@ void put_layer(Archive& archive, const std::string& path, const Layer& layer) {
     if (window.count_pad) archive.put_attribute(path, "count_pad", std::int64_t{1});
   }
   for (const auto& [name, vector] : kVectors) put_vector(archive, path + name, layer.*vector);
+  if (layer.mode == ComputeMode::kFixedPoint) {
+    for (const auto& [name, shift] : kShifts) {
+      archive.put_attribute(path, name, std::int64_t{layer.*shift});
+    }
+    put_range(archive, path + "/clip", layer.clip_codes);
+  }
   if (!is_product(layer)) return;
   put_weight(archive, path, layer);
   archive.put_attribute(path, "residual_ratio", double{layer.residual_ratio});
@@ -266,6 +282,10 @@ Layer get_layer(const Archive& archive, const std::string& path) {
         archive.has_attribute(path, "count_pad") && get_int(archive, path, "count_pad") != 0;
   }
   for (const auto& [name, vector] : kVectors) layer.*vector = get_vector(archive, path + name);
+  if (layer.mode == ComputeMode::kFixedPoint) {
+    for (const auto& [name, shift] : kShifts) layer.*shift = get_int(archive, path, name);
+    layer.clip_codes = get_range(archive, path + "/clip");
+  }
   if (!is_product(layer)) return layer;
   get_weight(archive, path, layer);
   layer.residual_ratio = static_cast<float>(archive.real(path, "residual_ratio"));
@@ -280,7 +300,8 @@ Layer get_layer(const Archive& archive, const std::string& path) {
 /// The oldest version that can say all of it, so that older programs read what they can run.
 int version_of(const Model& model) {
   const auto is_new = [](const Layer& layer) {
-    return layer.window.column_pad >= 0 || layer.window.count_pad;
+    return layer.window.column_pad >= 0 || layer.window.count_pad ||
+           layer.mode == ComputeMode::kFixedPoint;
   };
   return std::any_of(model.layers.begin(), model.layers.end(), is_new) ? kVersion : kPlainWindows;
 }

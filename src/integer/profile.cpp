@@ -38,7 +38,14 @@ const std::vector<DeviceProfile>& all_profiles() {
        .signed_as_u8 = true,
        .needs_exact_u8s8 = false,
        .reason = "7-bit weights, since a pair 2 * 255 * 64 still fits the 16-bit sums of x86 "
-                 "without VNNI"}};
+                 "without VNNI"},
+      {.name = "fixed-point",
+       .widest_weights = {-127, 127},
+       .signed_as_u8 = false,
+       .integers_only = true,
+       .needs_exact_u8s8 = false,
+       .reason = "scales are powers of two and requantization shifts: no float between codes and "
+                 "logits"}};
   return profiles;
 }
 

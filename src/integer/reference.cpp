@@ -6,6 +6,7 @@
 #include "bitloom/integer/dynamic.h"
 #include "channelwise.h"
 #include "elementwise.h"
+#include "fixed_point_row.h"
 #include "float_product.h"
 #include "integer_product.h"
 #include "requantize_row.h"
@@ -19,7 +20,8 @@ bool is_product(const Layer& layer) {
 }
 
 bool multiplies_codes(const Layer& layer) {
-  return layer.mode == ComputeMode::kStatic || layer.mode == ComputeMode::kDynamic;
+  return layer.mode == ComputeMode::kStatic || layer.mode == ComputeMode::kDynamic ||
+         layer.mode == ComputeMode::kFixedPoint;
 }
 
 const TensorInfo& source_info(const Model& model, const Layer& layer) {
@@ -106,8 +108,25 @@ void sum_products(const Model& model, const Layer& layer, ConstTensorView source
                   {memory.take<std::byte>(static_cast<std::int64_t>(rest)), rest});
 }
 
+void run_fixed_point(const Model& model, const Layer& layer,
+                     std::span<const ConstTensorView> inputs, TensorView output,
+                     std::span<std::byte> scratch) {
+  const FixedPointTarget target =
+      fixed_point_target(model, layer, inputs.size() == 2 ? inputs[1] : ConstTensorView(), output);
+  const RowSink sink{.take =
+                         [](const void* context, std::int64_t row, const std::int32_t* acc) {
+                           static_cast<const FixedPointTarget*>(context)->take(row, acc);
+                         },
+                     .context = &target};
+  sum_products(
+      model, layer, inputs[0], [&](const float*) { return sink; }, scratch);
+}
+
 void run_integer(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
                  TensorView output, std::span<std::byte> scratch) {
+  if (layer.mode == ComputeMode::kFixedPoint) {
+    return run_fixed_point(model, layer, inputs, output, scratch);
+  }
   RequantizeTarget target{.row = requantize_row_of(model, layer),
                           .residual = inputs.size() == 2 ? inputs[1] : ConstTensorView(),
                           .out = output};
@@ -122,14 +141,19 @@ void run_integer(const Model& model, const Layer& layer, std::span<const ConstTe
   sum_products(model, layer, inputs[0], sink_of, scratch);
 }
 
-void finish(const RequantizeTarget& target, ConstTensorView acc_s32) {
-  const std::int64_t sums = target.row.negative_multiplier == nullptr ? 1 : 2;
-  const std::int64_t channels = sums * target.row.channels;
+// Hands rows of `channels` sums to the target.
+template <typename Target>
+void finish_rows(const Target& target, std::int64_t channels, ConstTensorView acc_s32) {
   parallel_for(acc_s32.elements() / channels, 64, [&](std::int64_t first, std::int64_t last, int) {
     for (std::int64_t row = first; row < last; ++row) {
       target.take(row, acc_s32.data<std::int32_t>() + row * channels);
     }
   });
+}
+
+void finish(const RequantizeTarget& target, ConstTensorView acc_s32) {
+  const std::int64_t sums = target.row.negative_multiplier == nullptr ? 1 : 2;
+  finish_rows(target, sums * target.row.channels, acc_s32);
 }
 
 void run_product(const Model& model, const Layer& layer, std::span<const ConstTensorView> inputs,
@@ -217,6 +241,10 @@ void finish_dynamic(const Model& model, const Layer& layer, ConstTensorView acc_
 
 void requantize(const Model& model, const Layer& layer, ConstTensorView acc_s32,
                 ConstTensorView residual, TensorView out) {
+  if (layer.mode == ComputeMode::kFixedPoint) {
+    const FixedPointTarget target = fixed_point_target(model, layer, residual, out);
+    return finish_rows(target, target.channels, acc_s32);
+  }
   finish({.row = requantize_row_of(model, layer), .residual = residual, .out = out}, acc_s32);
 }
 
@@ -234,6 +262,9 @@ void run_layer(const Model& model, const Layer& layer, std::span<const ConstTens
       return avg_pool({.kernel_h = inputs[0].shape().h(), .kernel_w = inputs[0].shape().w()},
                       inputs[0], output, 0);
     case LayerOp::kAdd:
+      if (layer.mode == ComputeMode::kFixedPoint) {
+        return add_fixed_point(model, layer, inputs[0], inputs[1], output);
+      }
       return add(model, layer, inputs[0], inputs[1], output);
     case LayerOp::kConcat:
       return concat(inputs, output);

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "bitloom/core/error.h"
+#include "bitloom/integer/fixed_point.h"
 #include "bitloom/integer/model.h"
 
 namespace bitloom::integer {
@@ -113,7 +114,8 @@ class LayerCheck {
 
   void run() const {
     const bool product = layer_.op == LayerOp::kConv2d || layer_.op == LayerOp::kLinear;
-    require(product || layer_.mode == ComputeMode::kStatic || layer_.mode == ComputeMode::kFloat,
+    require(product || layer_.mode == ComputeMode::kStatic || layer_.mode == ComputeMode::kFloat ||
+                is_fixed_add(),
             place_, "mode float or static, found ", to_word(layer_.mode), " without weights");
     check_clip();
     switch (layer_.op) {
@@ -145,6 +147,10 @@ class LayerCheck {
   }
   const TensorInfo& output() const {
     return model_.tensors[static_cast<std::size_t>(layer_.output)];
+  }
+
+  bool is_fixed_add() const {
+    return layer_.op == LayerOp::kAdd && layer_.mode == ComputeMode::kFixedPoint;
   }
 
   void require_inputs(std::size_t least, std::size_t most) const {
@@ -230,7 +236,8 @@ class LayerCheck {
     require_inputs(1, 2);
     check_product_shapes();
     const std::int64_t outputs = layer_.weight.shape().n();
-    check_vector(layer_.bias, outputs, "bias");
+    const bool fixed = layer_.mode == ComputeMode::kFixedPoint;
+    if (!fixed) check_vector(layer_.bias, outputs, "bias");
     if (layer_.inputs.size() == 2) {
       require(input(1).shape == output().shape, place_, "a residual of shape ",
               to_string(output().shape), ", found ", to_string(input(1).shape));
@@ -248,6 +255,10 @@ class LayerCheck {
         return require_reals();
       case ComputeMode::kDynamic:
         return check_dynamic(outputs);
+      case ComputeMode::kFixedPoint:
+        check_weight_codes();
+        check_weight_scale(outputs);
+        return validate_fixed_point(model_, layer_);
     }
   }
 
@@ -425,6 +436,7 @@ class LayerCheck {
       require((input(i).dtype == DType::kF32) == (output().dtype == DType::kF32), place_,
               "codes everywhere or f32 everywhere");
     }
+    if (layer_.mode == ComputeMode::kFixedPoint) validate_fixed_point(model_, layer_);
   }
 
   const Model& model_;

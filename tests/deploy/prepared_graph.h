@@ -9,6 +9,7 @@
 #include "bitloom/deploy/lower.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/layers/network.h"
+#include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/calibrate.h"
 #include "bitloom/quant/passes.h"
 
@@ -53,6 +54,7 @@ struct PreparedGraph {
     }
     for (int step = 0; step < 3; ++step)
       network.forward(images, layers::Phase::kTrain);  // statistics
+    if (variant.options.fold_batch_norm) float_graph = quant::fold_batch_norm(float_graph, store);
     graph = quant::insert_fake_quant(float_graph, variant.options,
                                      integer::profile_named(variant.profile), true);
     graph = quant::calibrate(

@@ -14,8 +14,9 @@
 
 namespace bitloom::integer {
 
-/// How a layer computes. The words stand in files: "float", "weight-only", "dynamic", "static".
-enum class ComputeMode : std::uint8_t { kFloat, kWeightOnly, kDynamic, kStatic };
+/// How a layer computes. The words stand in files: "float", "weight-only", "dynamic", "static",
+/// "fixed-point".
+enum class ComputeMode : std::uint8_t { kFloat, kWeightOnly, kDynamic, kStatic, kFixedPoint };
 std::string_view to_word(ComputeMode mode);
 ComputeMode compute_mode_from_word(std::string_view word);  ///< @throws FormatError
 
@@ -83,6 +84,8 @@ struct Window {
 ///   weight-only: as float, with weight = multiplier[o] * code, rounded once to f32.
 ///   dynamic: the source is f32 and becomes codes of source_format, image by image; then sums as
 ///            static and y by integer/dynamic.h. Source, residual and output are f32.
+///   fixed-point: integers alone, by integer/fixed_point.h: bias_s32 and the three shifts; source,
+///            residual and output are codes on steps that are powers of two, without zero points.
 ///   linear reads its source flattened in memory order (H, W, C); weight is [O, I] in that order.
 /// max_pool: padding never wins. Where `lowest` is there, channels with a 1 in it take the lowest
 ///   value: a batch norm of negative slope stood between the pool and what made its source.
@@ -90,7 +93,8 @@ struct Window {
 ///   same format and scale as the source; f32: sum / count. With window.count_pad over the whole
 ///   window: padding adds the code of real 0, the zero point, and count is its area.
 /// add: codes t = fma(float(r - z_r), s_r/s_y, float(a - z_a) * (s_a/s_y)) + z_y, clip to
-///   code_range(), round, with a = inputs[0], r = inputs[1]; f32: clipped(a + r).
+///   code_range(), round, with a = inputs[0], r = inputs[1]; f32: clipped(a + r). Mode fixed-point:
+///   a << source_shift in the accumulator's place.
 /// concat: the channels of two or more inputs one behind another; inputs and output have one type,
 ///   format and scale.
 /// affine: a batch norm, a quantizer or both, standing alone: t = float(x - z) * multiplier[c];
@@ -121,6 +125,11 @@ struct Layer {
   Tensor shift;                 ///< f32 [C], prelu only
   Tensor lowest;                ///< u8 [C] of 0 and 1, max_pool only; empty: all take the largest
   float residual_ratio = 0.0F;  ///< s_r / s_y, static only
+  Tensor bias_s32;              ///< s32 [O], products of mode fixed-point: on the sums' grid
+  int source_shift = 0;         ///< fixed-point only: 0 .. 31
+  int residual_shift = 0;       ///< fixed-point only: 0 .. 31
+  int right_shift = 0;          ///< fixed-point only: -31 .. 31
+  CodeRange clip_codes;         ///< fixed-point only: code_range(), so that no run computes it
   AffineFormat source_format;   ///< dynamic only: codes that the source becomes while it runs
 };
 

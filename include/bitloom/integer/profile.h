@@ -13,9 +13,10 @@ namespace bitloom::integer {
 
 /// One row of DESIGN.md's profile table.
 struct DeviceProfile {
-  std::string name;               ///< "int8", "int8-reduced"
+  std::string name;               ///< "int8", "int8-reduced", "fixed-point"
   CodeRange widest_weights;       ///< codes of an 8-bit request: [-127, 127] or [-64, 63]
   bool signed_as_u8 = false;      ///< signed activations are stored u8 with zero point 2^(b-1)
+  bool integers_only = false;     ///< products by integer/fixed_point.h, without a float in them
   bool needs_exact_u8s8 = false;  ///< wrong on CPUs that sum u8*s8 pairs in 16 bits
   std::string reason;             ///< one line for messages
 
