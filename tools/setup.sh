@@ -9,7 +9,7 @@ packages=(
   cmake ninja-build g++ pkg-config git
   libhdf5-dev libeigen3-dev libboost-program-options-dev libhwy-dev libspdlog-dev
   nlohmann-json3-dev zlib1g-dev libjpeg-dev libpng-dev libgtest-dev libgmock-dev libbenchmark-dev
-  libjs-chart.js dataset-fashion-mnist
+  dataset-fashion-mnist
   python3-h5py python3-numpy python3-pip clang-format clang-tidy
   libomp-dev # clang-tidy's omp.h; what is built links g++'s libgomp
   doxygen zsh man-db bsdextrautils # what checks the API's pages, the completion and the man page
