@@ -85,7 +85,7 @@ void hardtanh_piece(const float* x, const float* dy, std::int64_t count, float* 
   }
 }
 
-template <bool moves>
+template <bool moves, bool adds>
 HWY_INLINE void approx_loop(const float* x, const float* threshold, const float* dy,
                             std::int64_t count, float* dx) {
   const Floats d;
@@ -97,20 +97,31 @@ HWY_INLINE void approx_loop(const float* x, const float* threshold, const float*
     const auto limit = moves ? hn::LoadU(d, threshold + i) : fixed;
     const auto distance = hn::Abs(hn::Sub(hn::LoadU(d, x + i), limit));
     const auto slope = hn::Max(hn::Zero(d), hn::Sub(two, hn::Mul(two, distance)));
-    hn::StoreU(hn::Mul(hn::LoadU(d, dy + i), slope), d, dx + i);
+    const auto gradient = hn::Mul(hn::LoadU(d, dy + i), slope);
+    hn::StoreU(adds ? hn::Add(hn::LoadU(d, dx + i), gradient) : gradient, d, dx + i);
   }
   for (; i < count; ++i) {
     const float slope = 2.0F - 2.0F * std::fabs(x[i] - threshold[moves ? i : 0]);
-    dx[i] = dy[i] * (slope > 0.0F ? slope : 0.0F);
+    const float gradient = dy[i] * (slope > 0.0F ? slope : 0.0F);
+    dx[i] = adds ? dx[i] + gradient : gradient;
   }
 }
 
 void approx_piece(const float* x, const float* threshold, const float* dy, std::int64_t count,
                   bool moves, float* dx) {
   if (moves) {
-    approx_loop<true>(x, threshold, dy, count, dx);
+    approx_loop<true, false>(x, threshold, dy, count, dx);
   } else {
-    approx_loop<false>(x, threshold, dy, count, dx);
+    approx_loop<false, false>(x, threshold, dy, count, dx);
+  }
+}
+
+void add_approx_piece(const float* x, const float* threshold, const float* dy, std::int64_t count,
+                      bool moves, float* dx) {
+  if (moves) {
+    approx_loop<true, true>(x, threshold, dy, count, dx);
+  } else {
+    approx_loop<false, true>(x, threshold, dy, count, dx);
   }
 }
 
@@ -156,6 +167,7 @@ HWY_EXPORT(sign_piece);
 HWY_EXPORT(ternary_piece);
 HWY_EXPORT(hardtanh_piece);
 HWY_EXPORT(approx_piece);
+HWY_EXPORT(add_approx_piece);
 HWY_EXPORT(magnitude_piece);
 
 constexpr std::int64_t kGrain = 16384;  // elements below which one thread does all
@@ -221,6 +233,15 @@ void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
   for_each_piece(rows,
                  [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
                    HWY_DYNAMIC_DISPATCH(approx_piece)
+                   (x + begin, threshold, dy + begin, end - begin, moves, dx + begin);
+                 });
+}
+
+void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
+                              float* dx) noexcept {
+  for_each_piece(rows,
+                 [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
+                   HWY_DYNAMIC_DISPATCH(add_approx_piece)
                    (x + begin, threshold, dy + begin, end - begin, moves, dx + begin);
                  });
 }

@@ -42,6 +42,13 @@ void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
   }
 }
 
+void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
+                              float* dx) noexcept {
+  for (std::int64_t i = 0; i < rows.rows * rows.cols; ++i) {
+    dx[i] = dx[i] + dy[i] * slope_at(x[i], threshold_at(rows, i));
+  }
+}
+
 void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept {
   for (std::int64_t c = 0; c < rows.cols; ++c) {
     double sum = 0.0;

@@ -165,29 +165,38 @@ class PopcountProduct::Impl {
       weight_ = Tensor(DType::kS32, Shape{g_.window.groups * group_weight_words()});
       base_.assign(static_cast<std::size_t>(g_.window.groups * class_outputs()), 0);
     }
+    rooms_.resize(static_cast<std::size_t>(threads()), PackingRoom(g_));
     const std::int64_t row = g_.taps() * g_.group_inputs();
     parallel_for(g_.o, std::max<std::int64_t>(1, 65536 / row),
-                 [&](std::int64_t first, std::int64_t last, int) {
-                   std::vector<std::uint32_t> planes_of(static_cast<std::size_t>(2 * g_.depth()));
-                   std::vector<std::int32_t> sums(static_cast<std::size_t>(g_.taps()));
+                 [&](std::int64_t first, std::int64_t last, int piece) {
+                   PackingRoom& room = rooms_[static_cast<std::size_t>(piece)];
                    for (std::int64_t o = first; o < last; ++o) {
                      const bool negated = !negate.empty() && negate[static_cast<std::size_t>(o)];
-                     pack_output(weight.data<std::int8_t>() + o * row, o, negated, planes_of.data(),
-                                 sums);
+                     pack_output(weight.data<std::int8_t>() + o * row, o, negated, room);
                    }
                  });
   }
 
-  // One output's planes and base. `room` for both planes as they lie.
-  void pack_output(const std::int8_t* codes, std::int64_t o, bool negated, std::uint32_t* room,
-                   std::vector<std::int32_t>& tap_sums) {
+  // What one thread packs an output in; kept, so that a training step allocates nothing.
+  struct PackingRoom {
+    explicit PackingRoom(const PopcountGeometry& g)
+        : signs(static_cast<std::size_t>(g.depth())),
+          nonzeros(signs.size()),
+          tap_sums(static_cast<std::size_t>(g.taps())) {}
+    std::vector<std::uint32_t> signs, nonzeros;
+    std::vector<std::int32_t> tap_sums;
+  };
+
+  // One output's planes and base.
+  void pack_output(const std::int8_t* codes, std::int64_t o, bool negated, PackingRoom& room) {
     const std::int64_t group = o / g_.group_outputs();
     const std::int64_t inside = o % g_.group_outputs();
     auto* to = reinterpret_cast<std::uint32_t*>(weight_.data<std::int32_t>()) +
                group * group_weight_words() + inside / kPanel * kPanel * g_.depth() * planes() +
                inside % kPanel;
-    std::uint32_t* signs = room;
-    std::uint32_t* nonzeros = room + g_.depth();
+    std::uint32_t* signs = room.signs.data();
+    std::uint32_t* nonzeros = room.nonzeros.data();
+    std::vector<std::int32_t>& tap_sums = room.tap_sums;
     pack_codes_row(codes, {g_.taps(), g_.group_inputs()}, signs, nonzeros);
     std::int32_t magnitude = 0;
     std::fill(tap_sums.begin(), tap_sums.end(), 0);
@@ -281,7 +290,8 @@ class PopcountProduct::Impl {
   BorderClasses rows_, columns_;
   std::int64_t panel_outputs_;  // of one group
   std::vector<std::int32_t> offsets_;
-  Tensor weight_;  // words, as PopcountTiles::weight, group by group
+  std::vector<PackingRoom> rooms_;  // one a thread
+  Tensor weight_;                   // words, as PopcountTiles::weight, group by group
   std::vector<std::int32_t> base_;
   std::vector<std::int32_t> thresholds_;
   std::vector<float> multiplier_, bias_;

@@ -87,7 +87,8 @@ LayerMemory FusedChain::memory() const {
                                    has_shortcut() && computes_again},
           .backward_reads_output = masks_by_output(),
           .forward_in_place = true,
-          .backward_in_place = true};
+          .backward_in_place = true,
+          .passes_gradient = has_shortcut() && !chain_.clips && !chain_.quantizes};
 }
 
 void FusedChain::point_at(std::span<const ConstTensorView> inputs) {

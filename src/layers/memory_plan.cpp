@@ -144,16 +144,39 @@ class Planner {
         const int input = from.inputs[k];
         if (!place(input).runs_backward) continue;
         if (written[static_cast<std::size_t>(input)]) {
-          summands_.push_back({reader, k});
+          if (k == 0 && from.memory.backward_adds && !keep_all_) {
+            place(reader).adds = true;
+          } else {
+            summands_.push_back({reader, k});
+          }
           continue;
         }
+        const bool passes = k == 0 && may_pass(reader, written);
         written[static_cast<std::size_t>(input)] = true;
-        const bool shares = k == 0 && from.memory.backward_in_place && !is_output(reader) &&
-                            !node(input).external_gradient &&
-                            from.gradient_bytes == node(input).gradient_bytes;
-        if (shares) gradient_owner(input) = gradient_owner(reader);
+        if (k == 1 && place(reader).passes_gradient) {
+          gradient_owner(input) = gradient_owner(reader);
+        } else if (passes) {
+          place(reader).passes_gradient = true;
+        } else if (k == 0 && from.memory.backward_in_place && fits_gradient(reader, input)) {
+          gradient_owner(input) = gradient_owner(reader);
+        }
       }
     }
+  }
+
+  // Whether an input's gradient may take the memory of its reader's own.
+  bool fits_gradient(int reader, int input) const {
+    return !is_output(reader) && !node(input).external_gradient &&
+           node(reader).gradient_bytes == node(input).gradient_bytes;
+  }
+
+  // Whether input 1 takes over its reader's gradient as it is; nobody has written to it so far.
+  bool may_pass(int reader, const std::vector<bool>& written) {
+    const PlanNode& from = node(reader);
+    if (!from.memory.passes_gradient || from.inputs.size() != 2 || keep_all_) return false;
+    const int shortcut = from.inputs[1];
+    return shortcut != from.inputs[0] && place(shortcut).runs_backward &&
+           !written[static_cast<std::size_t>(shortcut)] && fits_gradient(reader, shortcut);
   }
 
   void place_gradients() {

@@ -37,6 +37,8 @@ struct NodePlacement {
   /// Per input: where a second or later contribution to that input's gradient is written before it
   /// is added; kElsewhere where the contribution is the first and goes to the gradient itself.
   std::vector<std::size_t> summand;
+  bool adds = false;             ///< to input gradient 0, which holds other contributions
+  bool passes_gradient = false;  ///< input gradient 1 lies in the output gradient's memory
 };
 
 struct MemoryPlan {
@@ -46,11 +48,14 @@ struct MemoryPlan {
 
 /// Time runs over forward steps 0 .. n-1 and backward steps n .. 2n-1 (node i at 2n-1-i). The last
 /// node is the output; its gradient is the caller's and its value stays to the end.
-/// `training` false leaves the backward steps out; `keep_all` lets every value stay to the end.
+/// `training` false leaves the backward steps out; `keep_all` lets every value stay to the end and
+/// sums contributions apart from the layers.
 ///
 /// A value shares its input's memory where the layer must (aliases_input) or may (forward_in_place)
 /// and nobody reads the old content later. A gradient of several contributions is summed in the
-/// order of backward steps.
+/// order of backward steps, by the layers themselves where they can (backward_adds). The second
+/// input of a layer with passes_gradient takes over the memory of its output gradient if it is the
+/// first contribution; the first input then gets memory of its own.
 MemoryPlan plan_memory(std::span<const PlanNode> nodes, bool training, bool keep_all);
 
 }  // namespace bitloom::layers

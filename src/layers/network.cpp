@@ -221,6 +221,7 @@ void Network::Impl::bind(Slot& to) {
       to.input_gradients[k] = input.gradient;  // empty where nobody needs it
     }
   }
+  if (place.passes_gradient) to.input_gradients[1] = TensorView();
 }
 
 ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase, LapClock* clock) {
@@ -279,6 +280,7 @@ void Network::Impl::backward(ConstTensorView output_gradient, LapClock* clock) {
              now.memory.backward_reads_output ? ConstTensorView(now.value) : ConstTensorView(),
          .output_gradient = is_output ? output_gradient : ConstTensorView(now.gradient),
          .input_gradients = now.input_gradients,
+         .adds = now.placement.adds,
          .saved = now.saved,
          .scratch = now.backward_scratch,
          .clock = clock});

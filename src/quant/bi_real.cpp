@@ -27,4 +27,9 @@ void BiRealActivations::backward(ConstTensorView x, ConstTensorView dy, TensorVi
                                 dy.data<float>(), dx.data<float>());
 }
 
+void BiRealActivations::add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
+  kernels::add_approx_sign_gradient(x.data<float>(), {.rows = 1, .cols = x.elements()},
+                                    dy.data<float>(), dx.data<float>());
+}
+
 }  // namespace bitloom::quant

@@ -53,6 +53,7 @@ FakeQuantLayer::FakeQuantLayer(const layers::LayerContext& context) : name_(cont
 layers::LayerMemory FakeQuantLayer::memory() const {
   layers::LayerMemory memory{.backward_reads_input = {true}};
   const bool levels = quantizer_ != nullptr && quantizer_->levels() != nullptr;
+  memory.backward_adds = levels && quantizer_->levels()->adds_gradients();
   if (levels && edge_.dtype == DType::kF32) {
     memory.scratch_bytes = static_cast<std::size_t>(edge_.shape.elements());  // codes
   }
@@ -103,7 +104,12 @@ void FakeQuantLayer::forward(const layers::ForwardCall& call) {
 
 void FakeQuantLayer::backward(const layers::BackwardCall& call) {
   if (quantizer_ != nullptr && quantizer_->levels() != nullptr) {
-    quantizer_->levels()->backward(call.inputs[0], call.output_gradient, call.input_gradients[0]);
+    LevelQuantizer& levels = *quantizer_->levels();
+    if (call.adds) {
+      levels.add_backward(call.inputs[0], call.output_gradient, call.input_gradients[0]);
+    } else {
+      levels.backward(call.inputs[0], call.output_gradient, call.input_gradients[0]);
+    }
     return;
   }
   const bool learns = quantizer_ != nullptr && quantizer_->learns();

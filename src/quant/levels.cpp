@@ -54,6 +54,11 @@ void LevelQuantizer::write_reals(const std::int8_t* codes, TensorView y) const {
                       y.data<float>());
 }
 
+void LevelQuantizer::add_backward(ConstTensorView /*x*/, ConstTensorView /*dy*/,
+                                  TensorView /*dx*/) {
+  BITLOOM_ASSERT(adds_gradients());
+}
+
 void LevelQuantizer::follow_mean_magnitude(ConstTensorView x) {
   if (!moves_) return;
   kernels::magnitude_sums(x.data<float>(), {.rows = rows(), .cols = cols()}, sums_.data());

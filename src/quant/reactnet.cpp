@@ -33,15 +33,25 @@ void RsignActivations::write_codes(ConstTensorView x, std::int8_t* codes) {
   kernels::sign_codes(x.data<float>(), rows_of(x, *threshold_), codes);
 }
 
+void RsignActivations::learn_thresholds(ConstTensorView x, ConstTensorView dy) {
+  if (!moves_) return;
+  const auto gradient = threshold_->gradient.span<float>();
+  kernels::approx_sign_sums(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
+                            gradient.data());
+  for (float& value : gradient) value = -value;
+}
+
 void RsignActivations::backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  const kernels::SignRows rows = rows_of(x, *threshold_);
-  if (moves_) {
-    const auto gradient = threshold_->gradient.span<float>();
-    kernels::approx_sign_sums(x.data<float>(), rows, dy.data<float>(), gradient.data());
-    for (float& value : gradient) value = -value;
-  }
+  learn_thresholds(x, dy);
   if (dx.empty()) return;
-  kernels::approx_sign_gradient(x.data<float>(), rows, dy.data<float>(), dx.data<float>());
+  kernels::approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
+                                dx.data<float>());
+}
+
+void RsignActivations::add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
+  learn_thresholds(x, dy);
+  kernels::add_approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
+                                    dx.data<float>());
 }
 
 void RsignActivations::forget() { threshold_ = &keep_still(".threshold"); }

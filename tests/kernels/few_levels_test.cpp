@@ -63,6 +63,11 @@ void expect_signs_match(const Size& size, bool has_threshold, std::size_t misali
   approx_sign_gradient(px, rows, pdy, dx.data());
   reference::approx_sign_gradient(px, rows, pdy, dx_ref.data());
   EXPECT_EQ(dx, dx_ref);
+  std::vector<float> sum = finite(count, 4);
+  std::vector<float> sum_ref = sum;
+  add_approx_sign_gradient(px, rows, pdy, sum.data());
+  reference::add_approx_sign_gradient(px, rows, pdy, sum_ref.data());
+  EXPECT_EQ(sum, sum_ref);
   approx_sign_gradient(px, rows, pdy, dy.data() + misalign);  // in place
   EXPECT_EQ(std::memcmp(dy.data() + misalign, dx.data(), count * sizeof(float)), 0);
 

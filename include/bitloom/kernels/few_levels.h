@@ -38,6 +38,9 @@ void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, floa
 /// dx may be dy. Source: Liu et al., "Bi-Real Net", arXiv:1808.00278, equation 7.
 void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
                           float* dx) noexcept;
+/// The same, added: dx = dx + dy * max(0, 2 - 2 |v|), both steps rounded. dx is not dy.
+void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
+                              float* dx) noexcept;
 
 /// sums[c] = sum over rows of dy * max(0, 2 - 2 |v|): minus the thresholds' gradient. sums [cols];
 /// f32 over at most 256 rows, then double, in an order that depends on the thread count alone.
@@ -59,6 +62,8 @@ void ternary_codes(const float* x, const TernaryRows& rows, std::int8_t* codes) 
 void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, float* dx) noexcept;
 void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
                           float* dx) noexcept;
+void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
+                              float* dx) noexcept;
 void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept;
 void magnitude_sums(const float* x, const TernaryRows& rows, MagnitudeSum* out) noexcept;
 }  // namespace reference

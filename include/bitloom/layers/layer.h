@@ -62,6 +62,12 @@ struct LayerMemory {
   /// 0's memory; input gradient 0 may be the output gradient's memory.
   bool forward_in_place = false;
   bool backward_in_place = false;
+  /// backward adds to input gradient 0 where BackwardCall::adds says so: a gradient of several
+  /// contributions then needs no pass of its own for their sum.
+  bool backward_adds = false;
+  /// Input gradient 1 is the output gradient as it is. Network may let it lie there; backward then
+  /// finds an empty view.
+  bool passes_gradient = false;
 };
 
 enum class Phase : std::uint8_t { kTrain, kEvaluate };
@@ -81,6 +87,7 @@ struct BackwardCall {
   ConstTensorView output_gradient;          ///< f32, shape of the output
   std::span<const TensorView>
       input_gradients;  ///< f32; empty view where nobody needs it. Written, not added to.
+  bool adds = false;    ///< input gradient 0 holds other contributions, to which this one is added
   std::byte* saved = nullptr;
   std::byte* scratch = nullptr;
   LapClock* clock = nullptr;  ///< as in ForwardCall; the rest is kBackwardData

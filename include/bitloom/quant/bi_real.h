@@ -39,6 +39,8 @@ class BiRealActivations final : public LevelQuantizer {
 
   void settle(ConstTensorView x) override;
   void backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
+  bool adds_gradients() const override { return true; }
+  void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
 };
 
 }  // namespace bitloom::quant

@@ -39,6 +39,9 @@ class LevelQuantizer : public Quantizer {
   /// dx (empty where nobody asks for it) from dy, the gradient of the reals; and the gradients of
   /// what is learned.
   virtual void backward(ConstTensorView x, ConstTensorView dy, TensorView dx) = 0;
+  /// The same, added to what dx holds; only where adds_gradients().
+  virtual bool adds_gradients() const { return false; }
+  virtual void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx);
 
  protected:
   /// @throws ConfigError naming the node if `weight` says otherwise than the node, or the grid is

@@ -23,9 +23,13 @@ class RsignActivations final : public LevelQuantizer {
   void settle(ConstTensorView x) override;
   void write_codes(ConstTensorView x, std::int8_t* codes) override;
   void backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
+  bool adds_gradients() const override { return true; }
+  void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
   void forget() override;
 
  private:
+  void learn_thresholds(ConstTensorView x, ConstTensorView dy);
+
   layers::Parameter* threshold_;
 };
 
