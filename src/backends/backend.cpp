@@ -9,6 +9,7 @@ const std::vector<Backend>& all_backends() {
       {.name = "onednn",
        .implementations = {{"xnor", plan_faster_xnor}, {"onednn", plan_onednn}},
        .sums_pairs = true},
+      {.name = "onednn-bf16", .implementations = {{"onednn-bf16", plan_bf16}}, .bf16 = true},
       {.name = "reference", .implementations = {{"reference", plan_reference}}},
       {.name = "xnor", .implementations = {{"xnor", plan_xnor}}},
       {.name = "cudnn", .implementations = {{"cudnn", plan_cudnn}}}};

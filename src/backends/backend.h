@@ -28,6 +28,8 @@ class LayerRunner {
   virtual std::size_t scratch_bytes() const { return 0; }
   /// Packed weights and scratch of its own.
   virtual std::size_t memory_bytes() const { return 0; }
+  /// Whether run() reads layer.weight's numbers: a session that owns its model frees the others.
+  virtual bool reads_plain_weights() const { return true; }
 
   /// Whether inputs[0], and the output, may be tensors of sign bits (kernels/sign_bits.h) instead
   /// of s8 codes: s32 of shape [N, sign_words(C), H, W].
@@ -48,18 +50,19 @@ struct Declined {
 
 using PlanResult = std::variant<std::unique_ptr<LayerRunner>, Declined>;
 
-/// What a plan is made for. Model and layer outlive the runner.
+/// What a plan is made for. All that it refers to outlives the runner.
 struct LayerContext {
   const integer::Model& model;
   const integer::Layer& layer;
+  std::span<const integer::TensorInfo> tensors;  ///< the model's, as this session carries them
   std::int64_t batch;
   Isa isa;
 
   const integer::TensorInfo& input(std::size_t i) const {
-    return model.tensors[static_cast<std::size_t>(layer.inputs[i])];
+    return tensors[static_cast<std::size_t>(layer.inputs[i])];
   }
   const integer::TensorInfo& output() const {
-    return model.tensors[static_cast<std::size_t>(layer.output)];
+    return tensors[static_cast<std::size_t>(layer.output)];
   }
   bool is_product() const {
     return layer.op == integer::LayerOp::kConv2d || layer.op == integer::LayerOp::kLinear;
@@ -75,6 +78,7 @@ struct Backend {
   std::string_view name;
   std::vector<Implementation> implementations;  ///< fastest first
   bool sums_pairs = false;  ///< products on the CPU's own u8*s8 instructions: profiles matter
+  bool bf16 = false;        ///< reals between layers are bf16, but for the model's output
 };
 
 /// All backends, built or not.
@@ -94,6 +98,8 @@ Choice choose(const std::vector<Implementation>& implementations, const LayerCon
 /// The reference executor as an implementation; takes every layer.
 PlanResult plan_reference(const LayerContext& context);
 PlanResult plan_onednn(const LayerContext& context);
+/// Float and weight-only layers whose numbers are bf16 (Backend::bf16).
+PlanResult plan_bf16(const LayerContext& context);
 PlanResult plan_xnor(const LayerContext& context);
 /// plan_xnor for layers that this CPU runs faster so than by oneDNN's int8 kernels.
 PlanResult plan_faster_xnor(const LayerContext& context);

@@ -1,21 +1,16 @@
-// Layers on oneDNN: int8 and f32 products, max pooling; what oneDNN does not round as the reference
-// does (averages, stand-alone add), or what is a mere copy (concat), runs the reference's own loop.
+// Layers on oneDNN: int8 products here, those of reals in onednn_float.cpp, those of mode dynamic
+// in onednn_dynamic.cpp; what oneDNN does not round as the reference does (averages, stand-alone
+// add), or what is a mere copy (concat), runs the reference's own loop.
 #include <algorithm>
 #include <limits>
 
 #include "bitloom/core/error.h"
 #include "bitloom/integer/reference.h"
-#include "bitloom/kernels/float_inference_product.h"
-#include "bitloom/kernels/int8_pool.h"
 #include "bitloom/kernels/int8_product.h"
 #include "onednn.h"
 
 namespace bitloom::backends {
 namespace {
-
-ConstTensorView residual_of(std::span<const ConstTensorView> inputs) {
-  return inputs.size() == 2 ? inputs[1] : ConstTensorView();
-}
 
 class Int8Runner final : public LayerRunner {
  public:
@@ -36,53 +31,10 @@ class Int8Runner final : public LayerRunner {
   }
   std::string implementation() const override { return product_.implementation(); }
   std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+  bool reads_plain_weights() const override { return false; }
 
  private:
   kernels::Int8Product product_;
-};
-
-/// Weight-only layers hold their weights as reals here: it saves file size, not time.
-Tensor real_weights(const integer::Layer& layer) {
-  if (layer.weight.dtype() == DType::kF32) return layer.weight.clone();
-  Tensor weight(DType::kF32, layer.weight.shape());
-  const std::int64_t outputs = weight.shape().n();
-  const std::int64_t row = weight.elements() / outputs;
-  for (std::int64_t i = 0; i < weight.elements(); ++i) {
-    weight.data<float>()[i] =
-        integer::real_weight(layer, i / row, layer.weight.data<std::int8_t>()[i]);
-  }
-  return weight;
-}
-
-class FloatRunner final : public LayerRunner {
- public:
-  FloatRunner(const integer::Layer& layer, const kernels::FloatInferenceProblem& problem)
-      : product_(problem) {
-    product_.set_weights(real_weights(layer), layer.bias);
-  }
-  void run(std::span<const ConstTensorView> inputs, TensorView output,
-           std::span<std::byte>) override {
-    product_.run(inputs[0], residual_of(inputs), output);
-  }
-  std::string implementation() const override { return product_.implementation(); }
-  std::size_t memory_bytes() const override { return product_.memory_bytes(); }
-
- private:
-  kernels::FloatInferenceProduct product_;
-};
-
-class MaxPoolRunner final : public LayerRunner {
- public:
-  explicit MaxPoolRunner(kernels::Int8MaxPool pool) : pool_(std::move(pool)) {}
-  void run(std::span<const ConstTensorView> inputs, TensorView output,
-           std::span<std::byte>) override {
-    pool_.run(inputs[0], output);
-  }
-  std::string implementation() const override { return pool_.implementation(); }
-  std::size_t memory_bytes() const override { return pool_.memory_bytes(); }
-
- private:
-  kernels::Int8MaxPool pool_;
 };
 
 class OwnLoopRunner final : public LayerRunner {
@@ -142,6 +94,7 @@ class SumsRunner final : public LayerRunner {
     return static_cast<std::size_t>(product_.destination().elements()) * sizeof(std::int32_t);
   }
   std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+  bool reads_plain_weights() const override { return false; }
 
  private:
   static Shape weight_shape(const integer::Layer& layer) {
@@ -203,13 +156,7 @@ PlanResult plan_product(const LayerContext& context) {
     case integer::ComputeMode::kWeightOnly:
       break;
   }
-  return std::make_unique<FloatRunner>(
-      layer,
-      kernels::FloatInferenceProblem{.source = context.input(0).shape.with_batch(context.batch),
-                                     .weight = layer.weight.shape(),
-                                     .window = layer.window,
-                                     .clip = layer.clip,
-                                     .residual = layer.inputs.size() == 2});
+  return plan_float_product(context);
 }
 
 PlanResult plan_layer(const LayerContext& context) {
@@ -218,10 +165,7 @@ PlanResult plan_layer(const LayerContext& context) {
     case integer::LayerOp::kLinear:
       return plan_product(context);
     case integer::LayerOp::kMaxPool:
-      if (!context.layer.lowest.empty()) break;
-      return std::make_unique<MaxPoolRunner>(
-          kernels::Int8MaxPool(context.input(0).shape.with_batch(context.batch),
-                               context.input(0).dtype, context.layer.window));
+      return plan_max_pool(context);
     case integer::LayerOp::kAvgPool:
     case integer::LayerOp::kGlobalAvgPool:
     case integer::LayerOp::kAdd:
@@ -232,7 +176,7 @@ PlanResult plan_layer(const LayerContext& context) {
     case integer::LayerOp::kScaleMap:
       break;
   }
-  return std::make_unique<OwnLoopRunner>(context);
+  return plan_own_loop(context);
 }
 
 }  // namespace
@@ -243,6 +187,10 @@ std::string saturation(Isa isa, const integer::AffineFormat& source, integer::Co
   const std::int32_t pair = 2 * source.range.qmax * std::max(-weights.qmin, weights.qmax);
   if (pair <= std::numeric_limits<std::int16_t>::max()) return "";
   return cat("pairs of products reach ", pair, ", beyond the 16 bits of ", to_word(isa));
+}
+
+PlanResult plan_own_loop(const LayerContext& context) {
+  return std::make_unique<OwnLoopRunner>(context);
 }
 
 PlanResult plan_onednn(const LayerContext& context) {

@@ -14,15 +14,21 @@ DType codes_dtype(const integer::Layer& layer) {
   return layer.source_format.is_signed ? DType::kS8 : DType::kU8;
 }
 
+/// One image has one scale: s_x * m[o] is then the weights' scale, and oneDNN gives y itself, by
+/// the same roundings. Images of several scales stop at their sums.
 kernels::Int8Problem problem_of(const LayerContext& context) {
   const integer::Layer& layer = context.layer;
+  const bool real = context.batch == 1;
   return {.source = context.input(0).shape.with_batch(context.batch),
           .source_dtype = codes_dtype(layer),
           .source_zero_point = layer.source_format.zero_point != 0,
           .weight = layer.weight.shape(),
           .window = layer.window,
-          .destination_dtype = DType::kS32,
-          .bias = false};
+          .destination_dtype = real ? DType::kF32 : DType::kS32,
+          .bias = real,
+          .clip = layer.clip,
+          .residual = real && layer.inputs.size() == 2,
+          .residual_dtype = DType::kF32};
 }
 
 /// Tensors of one run, one behind another in the scratch.
@@ -37,7 +43,7 @@ Pieces pieces_of(const LayerContext& context) {
   };
   const std::int64_t batch = context.batch;
   const std::size_t codes = aligned(context.input(0).shape.elements() * batch);
-  const std::size_t acc = aligned(context.output().shape.elements() * batch * 4);
+  const std::size_t acc = batch == 1 ? 0 : aligned(context.output().shape.elements() * batch * 4);
   return {.codes = 0, .acc = codes, .bytes = codes + acc};
 }
 
@@ -49,6 +55,7 @@ class DynamicRunner final : public LayerRunner {
         pieces_(pieces_of(context)),
         ranges_(static_cast<std::size_t>(context.batch)),
         scales_(ranges_.size()),
+        multiplier_(DType::kF32, layer_.multiplier.shape()),
         product_(problem_of(context)) {
     product_.set_weights(layer_.weight);
     if (layer_.source_format.zero_point != 0) {
@@ -60,15 +67,20 @@ class DynamicRunner final : public LayerRunner {
            std::span<std::byte> scratch) override {
     const ConstTensorView source = inputs[0];
     const TensorView codes(codes_dtype(layer_), source.shape(), scratch.data() + pieces_.codes);
-    const TensorView acc(DType::kS32, output.shape(), scratch.data() + pieces_.acc);
     quantize(source, codes);
+    if (scales_.size() == 1) {
+      set_multiplier(scales_.front());
+      product_.run(codes, residual_of(inputs), output);
+      return;
+    }
+    const TensorView acc(DType::kS32, output.shape(), scratch.data() + pieces_.acc);
     product_.run(codes, {}, acc);
-    integer::finish_dynamic(model_, layer_, acc, scales_,
-                            inputs.size() == 2 ? inputs[1] : ConstTensorView(), output);
+    integer::finish_dynamic(model_, layer_, acc, scales_, residual_of(inputs), output);
   }
   std::string implementation() const override { return product_.implementation(); }
   std::size_t scratch_bytes() const override { return pieces_.bytes; }
   std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+  bool reads_plain_weights() const override { return false; }
 
  private:
   void quantize(ConstTensorView source, TensorView codes) {
@@ -88,11 +100,19 @@ class DynamicRunner final : public LayerRunner {
                       codes.raw());
   }
 
+  void set_multiplier(float source_scale) {
+    const std::span<const float> m = layer_.multiplier.span<float>();
+    std::transform(m.begin(), m.end(), multiplier_.data<float>(),
+                   [=](float value) { return source_scale * value; });
+    product_.set_scales(multiplier_, layer_.bias);
+  }
+
   const integer::Model& model_;
   const integer::Layer& layer_;
   Pieces pieces_;
   std::vector<kernels::MinMax> ranges_;
   std::vector<float> scales_;
+  Tensor multiplier_;  ///< s_x * m[o]
   kernels::Int8Product product_;
 };
 

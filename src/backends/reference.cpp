@@ -28,6 +28,7 @@ class ReferenceRunner final : public LayerRunner {
 }  // namespace
 
 PlanResult plan_reference(const LayerContext& context) {
+  if (context.input(0).dtype == DType::kBf16) return Declined{"computes with f32, not with bf16"};
   return std::make_unique<ReferenceRunner>(context);
 }
 

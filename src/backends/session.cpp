@@ -1,5 +1,9 @@
 #include "bitloom/backends/session.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include <algorithm>
 #include <cstring>
 
@@ -9,6 +13,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/integer/profile.h"
 #include "bitloom/integer/reference.h"
+#include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/sign_bits.h"
 
 namespace bitloom::backends {
@@ -38,6 +43,25 @@ PlanRow row_of(const LayerContext& context) {
           .implementation = "",
           .isa = std::string(to_word(context.isa)),
           .declined = ""};
+}
+
+/// The model's tensors as the backend carries them.
+std::vector<integer::TensorInfo> carried_tensors(const integer::Model& model,
+                                                 const Backend& backend) {
+  std::vector<integer::TensorInfo> tensors = model.tensors;
+  if (!backend.bf16) return tensors;
+  for (std::size_t i = 0; i + 1 < tensors.size(); ++i) {
+    if (tensors[i].dtype == DType::kF32) tensors[i].dtype = DType::kBf16;
+  }
+  return tensors;
+}
+
+/// The table in the type of what it fills.
+Tensor carried_table(const Tensor& table, DType dtype) {
+  if (table.dtype() == dtype || dtype != DType::kBf16) return table.clone();
+  Tensor out(dtype, table.shape());
+  kernels::to_bf16(table.data<float>(), 1, table.elements(), nullptr, out.data<Bf16>());
+  return out;
 }
 
 /// Which memory each tensor lies in, and when that memory must hold.
@@ -90,6 +114,13 @@ BufferPlan plan_separate_buffers(const integer::Model& model,
   return plan;
 }
 
+/// Hands what was freed back to the system: the plain weights, and what planning took meanwhile.
+void return_free_memory() {
+#if defined(__GLIBC__)
+  ::malloc_trim(0);
+#endif
+}
+
 /// Sign bits of codes [N, C, ...]: s32 [N, sign_words(C), ...].
 Shape shape_of_bits(const Shape& codes) {
   const std::int64_t words = kernels::sign_words(codes.c());
@@ -101,18 +132,25 @@ Shape shape_of_bits(const Shape& codes) {
 
 class Session::Impl {
  public:
-  Impl(const integer::Model& model, const SessionOptions& options)
-      : model_(model), options_(options) {
+  /// `owned` is empty, or what `model` refers to.
+  Impl(const integer::Model& model, std::unique_ptr<integer::Model> owned,
+       const SessionOptions& options)
+      : owned_(std::move(owned)), model_(model), options_(options) {
     if (options.batch < 1) {
       throw ConfigError(
           {.place = "batch", .expected = "1 or more", .found = cat(options.batch), .remedy = ""});
     }
     const Backend& backend = backend_named(options.backend);
     check_profile(model, backend);
+    infos_ = carried_tensors(model, backend);
+    table_ = carried_table(model.input_table, infos_.front().dtype);
     plan_layers(backend);
     plan_bits();
     plan_memory();
+    if (owned_ != nullptr) return_free_memory();
   }
+
+  const integer::Model& model() const { return model_; }
 
   void run(ConstTensorView images, TensorView logits, LapClock* clock);
 
@@ -129,7 +167,7 @@ class Session::Impl {
     const auto i = static_cast<std::size_t>(index);
     const TensorView& tensor = tensors_.at(i);
     if (!bits_[i]) return tensor;
-    const integer::TensorInfo& info = model_.tensors[i];
+    const integer::TensorInfo& info = infos_[i];
     const Shape shape = info.shape.with_batch(options_.batch);
     if (unpacked_[i].empty()) unpacked_[i] = Tensor(info.dtype, shape);
     kernels::unpack_signs(static_cast<const std::uint32_t*>(tensor.raw()),
@@ -148,9 +186,13 @@ class Session::Impl {
   void plan_layers(const Backend& backend);
   void plan_bits();
   void plan_memory();
+  void drop_plain_weights(std::size_t layer);
 
+  std::unique_ptr<integer::Model> owned_;
   const integer::Model& model_;
   SessionOptions options_;
+  std::vector<integer::TensorInfo> infos_;
+  Tensor table_;  ///< pixels to tensors[0]
   std::vector<PlanRow> plan_;
   std::vector<Step> steps_;
   std::vector<TensorView> tensors_;
@@ -167,8 +209,11 @@ void Session::Impl::plan_layers(const Backend& backend) {
   }
   std::string refused;
   for (const integer::Layer& layer : model_.layers) {
-    const LayerContext context{
-        .model = model_, .layer = layer, .batch = options_.batch, .isa = effective_isa()};
+    const LayerContext context{.model = model_,
+                               .layer = layer,
+                               .tensors = infos_,
+                               .batch = options_.batch,
+                               .isa = effective_isa()};
     Choice choice = choose(implementations, context);
     PlanRow row = row_of(context);
     row.declined = choice.declined;
@@ -180,12 +225,19 @@ void Session::Impl::plan_layers(const Backend& backend) {
     } else {
       row.implementation = choice.runner->implementation();
       steps_.push_back({.runner = std::move(choice.runner), .inputs = {}, .output = {}});
+      drop_plain_weights(plan_.size());
     }
     plan_.push_back(std::move(row));
   }
   if (refused.empty()) return;
   throw BackendError(cat("backend ", backend.name, " cannot run these layers:\n  ", refused,
                          "\n  pass --fallback=reference to run them on the reference executor"));
+}
+
+/// At once, not after the last: a session never holds the weights of all layers twice.
+void Session::Impl::drop_plain_weights(std::size_t layer) {
+  if (owned_ == nullptr || steps_.back().runner->reads_plain_weights()) return;
+  owned_->layers[layer].weight = Tensor();
 }
 
 /// A binary tensor stays packed where the layer that makes it and all that read it know bits.
@@ -195,8 +247,7 @@ void Session::Impl::plan_bits() {
   unpacked_.resize(count);
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const auto output = static_cast<std::size_t>(model_.layers[i].output);
-    bits_[output] = output + 1 < count &&
-                    model_.tensors[output].format.grid == integer::Grid::kBinary &&
+    bits_[output] = output + 1 < count && infos_[output].format.grid == integer::Grid::kBinary &&
                     steps_[i].runner->can_write_bits();
   }
   for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -219,7 +270,7 @@ void Session::Impl::plan_memory() {
   std::vector<TensorView> views;  // without their memory
   std::vector<std::size_t> sizes;
   for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
-    const integer::TensorInfo& info = model_.tensors[i];
+    const integer::TensorInfo& info = infos_[i];
     const Shape shape = info.shape.with_batch(options_.batch);
     views.push_back(bits_[i] ? TensorView(DType::kS32, shape_of_bits(shape), nullptr)
                              : TensorView(info.dtype, shape, nullptr));
@@ -269,7 +320,7 @@ void Session::Impl::run(ConstTensorView images, TensorView logits, LapClock* clo
                       .remedy = ""});
   }
   const TensorView used(input.dtype(), input.shape().with_batch(count), input.raw());
-  integer::encode_input(images, model_.input_table, used);
+  integer::encode_input(images, table_, used);
   std::memset(static_cast<std::byte*>(input.raw()) + used.bytes(), 0, input.bytes() - used.bytes());
   lap(clock, Lap::kData);
   for (std::size_t i = 0; i < steps_.size(); ++i) {
@@ -284,7 +335,12 @@ void Session::Impl::run(ConstTensorView images, TensorView logits, LapClock* clo
 }
 
 Session::Session(const integer::Model& model, const SessionOptions& options)
-    : impl_(std::make_unique<Impl>(model, options)) {}
+    : impl_(std::make_unique<Impl>(model, nullptr, options)) {}
+Session::Session(integer::Model&& model, const SessionOptions& options) {
+  auto owned = std::make_unique<integer::Model>(std::move(model));
+  const integer::Model& kept = *owned;
+  impl_ = std::make_unique<Impl>(kept, std::move(owned), options);
+}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 Session& Session::operator=(Session&&) noexcept = default;
@@ -292,6 +348,7 @@ Session& Session::operator=(Session&&) noexcept = default;
 void Session::run(ConstTensorView images_u8, TensorView logits, LapClock* clock) {
   impl_->run(images_u8, logits, clock);
 }
+const integer::Model& Session::model() const { return impl_->model(); }
 const std::vector<PlanRow>& Session::plan() const { return impl_->plan(); }
 std::size_t Session::memory_bytes() const { return impl_->memory_bytes(); }
 ConstTensorView Session::tensor(int index) const { return impl_->tensor(index); }

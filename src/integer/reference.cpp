@@ -28,6 +28,17 @@ const TensorInfo& source_info(const Model& model, const Layer& layer) {
   return model.tensors[static_cast<std::size_t>(layer.inputs[0])];
 }
 
+// Everything by value: a u8 store might write any variable that another one points to.
+template <typename T>
+void encode_pixels(const std::uint8_t* pixels, std::int64_t count, std::int64_t channels,
+                   const T* codes, T* to) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    for (std::int64_t c = 0; c < channels; ++c) to[c] = codes[c * 256 + pixels[c]];
+    pixels += channels;
+    to += channels;
+  }
+}
+
 template <typename T>
 void encode_typed(ConstTensorView images, ConstTensorView table, TensorView out) {
   const std::int64_t channels = images.shape().c();
@@ -35,10 +46,11 @@ void encode_typed(ConstTensorView images, ConstTensorView table, TensorView out)
   const T* codes = table.data<T>();
   T* to = out.data<T>();
   parallel_for(images.elements() / channels, 4096, [&](std::int64_t first, std::int64_t last, int) {
-    for (std::int64_t i = first * channels; i < last * channels; i += channels) {
-      for (std::int64_t c = 0; c < channels; ++c) {
-        to[i + c] = codes[c * 256 + pixels[i + c]];
-      }
+    const std::int64_t at = first * channels;
+    if (channels == 3) {
+      encode_pixels(pixels + at, last - first, 3, codes, to + at);
+    } else {
+      encode_pixels(pixels + at, last - first, channels, codes, to + at);
     }
   });
 }
@@ -199,6 +211,8 @@ void encode_input(ConstTensorView images, ConstTensorView table, TensorView out)
       return encode_typed<std::uint8_t>(images, table, out);
     case DType::kS8:
       return encode_typed<std::int8_t>(images, table, out);
+    case DType::kBf16:
+      return encode_typed<Bf16>(images, table, out);
     default:
       return encode_typed<float>(images, table, out);
   }

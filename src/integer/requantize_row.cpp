@@ -82,7 +82,7 @@ RequantizeRow requantize_row_of(const Model& model, const Layer& layer) {
   const TensorInfo& output = model.tensors[static_cast<std::size_t>(layer.output)];
   RequantizeRow row{.multiplier = layer.multiplier.data<float>(),
                     .bias = layer.bias.data<float>(),
-                    .channels = layer.weight.shape().n(),
+                    .channels = layer.multiplier.shape().n(),  // plain weights may be gone
                     .has_residual = layer.inputs.size() == 2,
                     .out_dtype = output.dtype,
                     .clip = layer.clip};

@@ -13,7 +13,7 @@
 namespace bitloom::backends {
 
 struct SessionOptions {
-  std::string backend = "onednn";  ///< "onednn", "reference", ...
+  std::string backend = "onednn";  ///< "onednn", "onednn-bf16", "reference", ...
   std::int64_t batch = 1;
   bool fallback_to_reference = false;  ///< --fallback=reference
   bool keep_all_tensors = false;       ///< every tensor keeps its own memory, see Session::tensor
@@ -31,12 +31,16 @@ struct PlanRow {
   std::string declined;        ///< "xnor: weights have 8 bits; ..." or ""
 };
 
-/// A planned model. Runs allocate nothing; not thread-safe; the model must outlive it.
+/// A planned model. Runs allocate nothing; not thread-safe.
 class Session {
  public:
   /// @throws BackendError if a layer cannot run and no fallback was asked for, naming every such
   ///         layer with its reason; or if the profile is not exact on this CPU.
+  /// The model must outlive the session.
   Session(const integer::Model& model, const SessionOptions& options);
+  /// Takes the model, and frees the weights of each layer once it holds them in the layout that its
+  /// kernel reads: constants lie in memory once. What else model() says stays.
+  Session(integer::Model&& model, const SessionOptions& options);
   ~Session();
   Session(Session&&) noexcept;
   Session& operator=(Session&&) noexcept;
@@ -49,6 +53,7 @@ class Session {
   /// @throws ShapeError; NumericError if a dynamic layer's source is not finite.
   void run(ConstTensorView images_u8, TensorView logits, LapClock* clock = nullptr);
 
+  const integer::Model& model() const;
   const std::vector<PlanRow>& plan() const;
   /// Bytes of activations, packed weights and scratch that this session owns.
   std::size_t memory_bytes() const;
