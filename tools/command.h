@@ -78,6 +78,7 @@ int run_eval(const Arguments& arguments);
 int run_bench(const Arguments& arguments);
 int run_compare(const Arguments& arguments);
 int run_inspect(const Arguments& arguments);
+int run_diff(const Arguments& arguments);
 int run_completion(const Arguments& arguments);
 int run_help(const Arguments& arguments);
 int run_sqnr(const Arguments& arguments);

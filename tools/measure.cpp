@@ -13,7 +13,11 @@
 namespace bitloom::tools {
 
 Tensor random_images(const integer::Model& model, std::int64_t batch) {
-  Tensor images(DType::kU8, model.tensors.front().shape.with_batch(batch));
+  return random_pixels(model.tensors.front().shape.with_batch(batch));
+}
+
+Tensor random_pixels(const Shape& shape) {
+  Tensor images(DType::kU8, shape);
   const RandomStream random(1, "bench");
   const std::span<std::uint8_t> pixels = images.span<std::uint8_t>();
   for (std::size_t i = 0; i < pixels.size(); ++i) {

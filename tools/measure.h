@@ -16,6 +16,8 @@ double quantile(std::vector<double> samples, double q);
 
 /// Random pixels in the model's input shape, the same in every call.
 Tensor random_images(const integer::Model& model, std::int64_t batch);
+/// The same for a shape.
+Tensor random_pixels(const Shape& shape);
 
 struct Latency {
   double p50_ms = 0.0;

@@ -201,6 +201,23 @@ std::vector<Command> make_commands() {
         {"reuse", "", "take what a run with the same configuration has finished in DIR"}},
        every,
        run_compare},
+      {"diff",
+       "A B [--images N] [--tolerance T]",
+       "the first layer and channel where two executions part, and by how much",
+       "A and B are FILE or FILE@EXECUTOR: an exported model on a backend (onednn unless named), "
+       "or "
+       "a\n"
+       "checkpoint with its fake-quant nodes (@fake-quant) or without (@float). Layers of the "
+       "same\n"
+       "name are compared as reals. Exit code 1 if any differs.\n"
+       "Example: bitloom diff runs/w8a8.model.h5@onednn runs/w8a8.model.h5@reference\n"
+       "         bitloom diff runs/w8a8/checkpoint.h5@fake-quant runs/w8a8.model.h5 --images 16\n",
+       {{"A", "", "FILE or FILE@EXECUTOR"}, {"B", "", "FILE or FILE@EXECUTOR"}},
+       {{"images", "N", "first test images of A's data set; without it 4 of random pixels"},
+        {"tolerance", "T",
+         "share of a layer's largest value up to which values count as equal; default 0"}},
+       {"", "data"},
+       run_diff},
       {"inspect",
        "FILE [OTHER] | --network N [--text] | --number X [--largest M]",
        "what a checkpoint, a model, a graph or a number holds; or two files side by side",
