@@ -64,6 +64,13 @@ std::string expected_words(const Command& command) {
   return "no more than" + names;
 }
 
+/// True if `given` words without -- are all that the command takes.
+bool is_one_too_many(const Command& command, std::size_t given) {
+  const bool many =
+      !command.positionals.empty() && command.positionals.back().name.ends_with("...");
+  return !many && given >= command.positionals.size();
+}
+
 /// Joins what went wrong into one error. @throws ConfigError if there is anything.
 void raise(const Command& command, const std::vector<std::string>& problems) {
   if (problems.empty()) return;
@@ -143,7 +150,7 @@ Arguments parse_arguments(const Command& command, const std::vector<std::string>
                                   : cat("did you mean --", near, "?")}));
     } else if (option.position_key >= 0) {
       const std::string& word = option.value.front();
-      if (arguments.positionals.size() == command.positionals.size()) {
+      if (is_one_too_many(command, arguments.positionals.size())) {
         problems.push_back(to_string({"", expected_words(command), cat("'", word, "' too"), ""}));
         continue;
       }

@@ -9,9 +9,14 @@
 namespace bitloom::tools {
 
 std::string backend_option(const Arguments& arguments) {
-  const std::string backend = arguments.value("backend", "onednn");
+  std::string backend = arguments.value("backend", "onednn");
+  require_backend(backend);
+  return backend;
+}
+
+void require_backend(const std::string& backend) {
   const std::vector<std::string> names = backends::backend_names();
-  if (std::find(names.begin(), names.end(), backend) != names.end()) return backend;
+  if (std::find(names.begin(), names.end(), backend) != names.end()) return;
   std::string known;
   for (const std::string& name : names) known += (known.empty() ? "" : ", ") + name;
   throw ConfigError({"--backend", "one of " + known, cat("'", backend, "'"), ""});

@@ -10,6 +10,9 @@ namespace bitloom::tools {
 /// --backend, or onednn. @throws ConfigError for an unknown word, listing the known ones.
 std::string backend_option(const Arguments& arguments);
 
+/// @throws ConfigError for an unknown word, listing the known ones.
+void require_backend(const std::string& backend);
+
 /// True with --fallback reference. @throws ConfigError for another word.
 bool fallback_option(const Arguments& arguments);
 

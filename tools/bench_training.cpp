@@ -29,8 +29,11 @@ struct KeyOption {
 
 const std::vector<KeyOption>& key_options() {
   static const std::vector<KeyOption> options = {
-      {{"network", "N", "a built-in network; default lenet5"}, "model.network"},
-      {{"method", "M", "float (default) or qat"}, "quant.method"},
+      {{"network", "N", "a built-in network instead of --model; of --training, default lenet5"},
+       "model.network"},
+      {{"method", "M[,M]",
+        "of --network: float, bf16, ptq-static, ...; of --training: float or qat"},
+       "quant.method"},
       {{"weight-bits", "B", "qat: 1 .. 8; default 8"}, "quant.weight_bits", true},
       {{"activation-bits", "B", "qat: 1 .. 8, 32: real; default 8"}, "quant.activation_bits", true},
       {{"forward", "F", "qat: integer kernels (default) or float"}, "quant.forward", true},
@@ -136,7 +139,6 @@ const std::vector<OptionSpec>& training_bench_options() {
     for (const KeyOption& entry : key_options()) all.push_back(entry.option);
     all.push_back({"image-size", "N", "rows and columns of an image; default 28 or 32"});
     all.push_back({"steps", "N", cat("timed training steps; default ", kDefaults.steps)});
-    all.push_back({"per-layer", "", "one line for each layer: work, time, what limits it"});
     return all;
   }();
   return options;

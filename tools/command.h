@@ -44,7 +44,7 @@ struct Command {
   std::string usage;                    ///< behind the name
   std::string summary;                  ///< one line
   std::string details;                  ///< paragraphs of help, with an example
-  std::vector<OptionSpec> positionals;  ///< words without --, in order: "FILE"
+  std::vector<OptionSpec> positionals;  ///< words without --, in order: "FILE"; "DIR...": many
   std::vector<OptionSpec> options;
   std::vector<std::string>
       sections;  ///< config sections that it reads; "" stands for unsectioned keys
@@ -77,6 +77,7 @@ int run_export(const Arguments& arguments);
 int run_eval(const Arguments& arguments);
 int run_bench(const Arguments& arguments);
 int run_compare(const Arguments& arguments);
+int run_report(const Arguments& arguments);
 int run_inspect(const Arguments& arguments);
 int run_diff(const Arguments& arguments);
 int run_completion(const Arguments& arguments);

@@ -35,8 +35,14 @@ double quantile(std::vector<double> samples, double q) {
   return samples[below] + (position - std::floor(position)) * (samples[above] - samples[below]);
 }
 
+bool is_enough(const TimingRule& rule, std::int64_t runs, double seconds) {
+  constexpr std::int64_t kFewest = 5;
+  if (runs >= std::min(kFewest, rule.runs) && seconds >= rule.most_seconds) return true;
+  return runs >= rule.runs && seconds >= rule.least_seconds;
+}
+
 std::vector<Latency> measure_latency(const std::vector<TimedModel>& models, std::int64_t batch,
-                                     std::int64_t runs) {
+                                     const TimingRule& rule) {
   using Clock = std::chrono::steady_clock;
   std::vector<Tensor> images;
   std::vector<Tensor> logits;
@@ -44,19 +50,32 @@ std::vector<Latency> measure_latency(const std::vector<TimedModel>& models, std:
     images.push_back(random_images(*timed.model, batch));
     logits.emplace_back(DType::kF32, Shape{batch, timed.model->classes()});
   }
-  const std::int64_t warm_up = std::max<std::int64_t>(3, runs / 10);
+  const auto run_once = [&](std::size_t i) {
+    const Clock::time_point begin = Clock::now();
+    models[i].session->run(images[i], logits[i]);
+    return std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
+  };
+  const std::int64_t warm_up = std::max<std::int64_t>(3, rule.runs / 10);
+  for (std::int64_t round = 0; round < warm_up; ++round) {
+    for (std::size_t i = 0; i < models.size(); ++i) run_once(i);
+  }
   std::vector<std::vector<double>> samples_ms(models.size());
-  for (std::int64_t round = 0; round < warm_up + runs; ++round) {
+  std::vector<double> spent_seconds(models.size(), 0.0);
+  for (bool ran = true; ran;) {
+    ran = false;
     for (std::size_t i = 0; i < models.size(); ++i) {
-      const Clock::time_point begin = Clock::now();
-      models[i].session->run(images[i], logits[i]);
-      const std::chrono::duration<double, std::milli> took = Clock::now() - begin;
-      if (round >= warm_up) samples_ms[i].push_back(took.count());
+      if (is_enough(rule, std::ssize(samples_ms[i]), spent_seconds[i])) continue;
+      samples_ms[i].push_back(run_once(i));
+      spent_seconds[i] += 1e-3 * samples_ms[i].back();
+      ran = true;
     }
   }
   std::vector<Latency> latencies;
   for (const std::vector<double>& samples : samples_ms) {
-    latencies.push_back({quantile(samples, 0.5), quantile(samples, 0.9)});
+    latencies.push_back({.p50_ms = quantile(samples, 0.5),
+                         .p90_ms = quantile(samples, 0.9),
+                         .p99_ms = quantile(samples, 0.99),
+                         .runs = std::ssize(samples)});
   }
   return latencies;
 }

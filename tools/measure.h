@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -22,7 +23,19 @@ Tensor random_pixels(const Shape& shape);
 struct Latency {
   double p50_ms = 0.0;
   double p90_ms = 0.0;
+  double p99_ms = 0.0;
+  std::int64_t runs = 0;
 };
+
+/// When a model has run often enough.
+struct TimingRule {
+  std::int64_t runs = 200;     ///< at least, unless most_seconds are over
+  double least_seconds = 0.0;  ///< of its own; more runs fill them
+  double most_seconds = std::numeric_limits<double>::infinity();  ///< of its own; after 5 runs
+};
+
+/// True once `runs` runs that took `seconds` satisfy the rule.
+bool is_enough(const TimingRule& rule, std::int64_t runs, double seconds);
 
 /// A model and its plan, to be timed beside others.
 struct TimedModel {
@@ -31,9 +44,10 @@ struct TimedModel {
 };
 
 /// Time of one run of each model on `batch` random images, after max(3, runs / 10) warm-up rounds.
-/// Round r runs every model once, so that what slows the machine slows all of them alike.
+/// Round r runs every model once that has not run often enough, so that what slows the machine
+/// slows all of them alike.
 std::vector<Latency> measure_latency(const std::vector<TimedModel>& models, std::int64_t batch,
-                                     std::int64_t runs);
+                                     const TimingRule& rule);
 
 /// This process' memory now and at its highest, bytes; 0 where the system does not tell.
 struct ProcessMemory {

@@ -1,6 +1,8 @@
 #include <iostream>
 
 #include "bench_layer.h"
+#include "bench_models.h"
+#include "bench_suite.h"
 #include "bench_training.h"
 #include "bitloom/backends/session.h"
 #include "bitloom/core/cpu.h"
@@ -34,6 +36,12 @@ std::vector<std::string> profile_words() {
     words.push_back(profile.name);
   }
   return words;
+}
+
+// What bench reads besides what all of its kinds do: models, suites, training steps.
+std::vector<OptionSpec> bench_options() {
+  return with_options(with_options(model_bench_options(), suite_options()),
+                      training_bench_options());
 }
 
 std::string method_lines() {
@@ -159,32 +167,54 @@ std::vector<Command> make_commands() {
        {"", "data"},
        run_eval},
       {"bench",
-       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N], or --layer L [--kernel K], or\n"
-       "       --training --network N",
+       "--model FILE[,FILE] [--backend B] [--batch N] [--runs N], or --network N [--method M],\n"
+       "       or --suite seven --out DIR, or --layer L [--kernel K], or --training --network N",
        "latency and memory of exported models, side by side; of single layers; of a training step",
        "Several models run in turns, so that they are compared under the same conditions. Peak\n"
        "memory is measured above start-up, each model in a process of its own.\n"
+       "--network makes the models itself, with seeded weights at the images that the network was\n"
+       "made for: float, bf16, ptq-dynamic, ptq-static, ptq-weight-only, qat.\n"
+       "--suite seven does so for mobilenet_v1, inception_v3, resnet50, resnet101, resnet152,\n"
+       "vgg16 and vgg19 in every method, beside the reference executor's bits, and writes\n"
+       "DIR/rows.jsonl and DIR/report.html; --isa=avx2,avx512,vnni,amx does it under each cap, as\n"
+       "older CPUs would. `bitloom report` joins several DIRs.\n"
        "--training times the step of `bitloom train` (forward, loss, backward, optimizer) on\n"
        "synthetic images, tells where its time goes beside the machine's peaks, and counts its\n"
-       "heap allocations; the keys below apply to it. --per-layer: a line for each layer.\n"
+       "heap allocations; the keys below apply to it. --per-layer: a line for each layer, beside\n"
+       "the machine's peaks; for exported models too, in runs of their own.\n"
        "--layer plans and times one layer with random weights, beside the reference executor;\n"
        "exit code 1 if an integer kernel's output differs from it in a bit.\n"
        "Example: bitloom bench --model runs/float.model.h5,runs/w8a8.model.h5 --threads=1\n"
+       "         bitloom bench --network resnet50 --method float,ptq-static --threads=2\n"
+       "         bitloom bench --suite seven --out runs/seven --threads=2\n"
        "         bitloom bench --training --network resnet20 --method qat --weight-bits 4\n"
        "           --activation-bits 4 --batch 128 --json step.json\n"
        "         bitloom bench --layer conv2d:n1,c256,h14,w14,o256,k3,s1,p1 --kernel float,int8\n",
        {},
-       with_options({{"model", "FILE[,FILE]", "exported models"},
-                     backend,
+       with_options({backend,
                      {"batch", "N", "images in a run, default 1; in a training step, default 128"},
                      {"runs", "N", "timed runs of each model; default 200"},
                      fallback,
+                     {"per-layer", "",
+                      "one line for each layer: work, time, what limits it; not with --layer"},
                      layer_bench_options()[0],
                      layer_bench_options()[1],
                      {"training", "", "time a training step; the options below are for it"}},
-                    training_bench_options()),
+                    bench_options()),
        training_bench_keys(),
        run_bench},
+      {"report",
+       "DIR... [--out FILE.html]",
+       "rows of several devices, caps or runs of bench --suite as one page",
+       "Reads rows.jsonl of each DIR (or the file itself), tools/peers/inference.py's too. Writes\n"
+       "FILE, or devices.html in the first DIR: devices side by side, original against quantized\n"
+       "inference time, speed-ups, time by kind of kernel, roofline, and why it helped or did "
+       "not.\n"
+       "Example: bitloom report runs/laptop runs/server --out devices.html\n",
+       {{"DIR...", "", "folders of bench --suite, or their rows.jsonl"}},
+       {{"out", "FILE", "the page; default devices.html in the first DIR"}},
+       {},
+       run_report},
       {"compare",
        "--config F --out DIR [--init CKPT] [--reuse]",
        "float, PTQ and QAT in one honest table",

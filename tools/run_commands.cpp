@@ -4,17 +4,15 @@
 
 #include "backend_options.h"
 #include "bench_layer.h"
+#include "bench_models.h"
+#include "bench_suite.h"
 #include "bench_training.h"
 #include "bitloom/core/error.h"
-#include "bitloom/core/parallel.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/trainers/config_keys.h"
-#include "child_process.h"
-#include "child_rows.h"
 #include "command.h"
 #include "evaluate.h"
 #include "global_options.h"
-#include "measure.h"
 #include "model_file.h"
 #include "text_table.h"
 
@@ -29,21 +27,13 @@ void save_logits(const std::filesystem::path& path, const Evaluation& evaluation
   io::save_archive(path, archive);
 }
 
-std::vector<std::string> model_files(const Arguments& arguments) {
-  if (!arguments.has("model")) {
-    throw ConfigError({"bitloom bench", "--model FILE, --layer L, or --training --network N",
-                       "none of them", "bitloom bench --help shows an example"});
-  }
-  std::vector<std::string> paths = split_files(arguments.options.at("model"));
-  if (paths.empty()) throw ConfigError({"--model", "at least one file", "none", ""});
-  return paths;
-}
-
 /// @throws ConfigError for what means nothing to exported models.
 void require_no_training_options(const Arguments& arguments) {
   std::string found;
   for (const OptionSpec& option : training_bench_options()) {
-    if (arguments.has(option.name)) found += cat(found.empty() ? "--" : ", --", option.name);
+    const bool shared = option.name == "network" || option.name == "method";
+    if (arguments.has(option.name) && !(shared && !arguments.has("layer")))
+      found += cat(found.empty() ? "--" : ", --", option.name);
   }
   for (const std::string& override : arguments.overrides) {
     const bool sectioned = override.find('.') < override.find('=');
@@ -52,25 +42,6 @@ void require_no_training_options(const Arguments& arguments) {
   if (found.empty()) return;
   throw ConfigError({"bitloom bench", "--training beside them", found,
                      "leave them out: they would change nothing in exported models and layers"});
-}
-
-/// Peak memory of one model alone: the highest use of a process that loads, plans and runs it,
-/// above what the process used when it started.
-nlohmann::json peak_memory_in_child(const Arguments& arguments, const std::string& model) {
-  std::vector<std::string> words = {"bench",
-                                    "--model",
-                                    model,
-                                    "--runs",
-                                    "10",
-                                    "--backend",
-                                    backend_option(arguments),
-                                    "--batch",
-                                    arguments.value("batch", "1"),
-                                    cat("--threads=", threads())};
-  if (fallback_option(arguments)) words.insert(words.end(), {"--fallback", "reference"});
-  const std::string isa = arguments.override_value("isa");
-  if (!isa.empty()) words.push_back("--isa=" + isa);
-  return run_for_rows(own_program(), words).rows.at(0).at("peak_memory_bytes");
 }
 
 }  // namespace
@@ -119,53 +90,14 @@ int run_bench(const Arguments& arguments) {
     throw ConfigError({"--kernel", "--layer beside it", arguments.value("kernel"),
                        "the kernels of an exported model are those of its layers"});
   }
-  prepare_machine(arguments);
-  const std::string backend = backend_option(arguments);
-  const std::int64_t batch = arguments.integer("batch", 1, kMostBatch, 1);
-  const std::int64_t runs = arguments.integer("runs", 1, 1'000'000, 200);
-  const std::vector<std::string> paths = model_files(arguments);
-
-  std::vector<ModelFile> files;
-  for (const std::string& path : paths) {
-    files.push_back(load_model_file(path));
-    require_profile(files.back(), arguments.override_value("profile"));
+  if (arguments.has("suite")) return run_suite(arguments);
+  if (arguments.has("model") == arguments.has("network")) {
+    throw ConfigError({"bitloom bench",
+                       "one of --model FILE, --network N, --suite S, --layer L and --training",
+                       arguments.has("model") ? "--model and --network" : "none of them",
+                       "bitloom bench --help shows examples"});
   }
-  std::vector<backends::Session> sessions;
-  for (const ModelFile& file : files) {
-    sessions.emplace_back(
-        file.model, backends::SessionOptions{.backend = backend,
-                                             .batch = batch,
-                                             .fallback_to_reference = fallback_option(arguments)});
-  }
-  std::vector<TimedModel> timed;
-  for (std::size_t i = 0; i < files.size(); ++i) timed.push_back({&files[i].model, &sessions[i]});
-  const std::vector<Latency> latencies = measure_latency(timed, batch, runs);
-
-  std::vector<nlohmann::json> rows;
-  TextTable table{{"model", "method", "bits", "p50 ms", "p90 ms", "size", "peak memory"}, {}};
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    const nlohmann::json peak = files.size() == 1
-                                    ? nlohmann::json(process_memory().peak_bytes - startup_memory())
-                                    : peak_memory_in_child(arguments, paths[i]);
-    nlohmann::json row = model_row(files[i], backend);
-    row["model"] = paths[i];
-    row["batch"] = batch;
-    row["runs"] = runs;
-    row["latency_ms_p50"] = number_or_null(latencies[i].p50_ms);
-    row["latency_ms_p90"] = number_or_null(latencies[i].p90_ms);
-    row["peak_memory_bytes"] = peak;
-    row["plan"] = plan_json(sessions[i].plan());
-    say(arguments, cat(paths[i], "\n", plan_table(sessions[i].plan()), "\n"));
-    table.rows.push_back({paths[i], files[i].model.method, files[i].model.weights_label,
-                          fixed(latencies[i].p50_ms, 4), fixed(latencies[i].p90_ms, 4),
-                          bytes_text(files[i].size_bytes), bytes_text(peak.get<std::int64_t>())});
-    rows.push_back(std::move(row));
-  }
-  say(arguments, format_table(table));
-  say(arguments, cat(runs, " runs each, in turns, ", backend, ", batch ", batch, ", ", threads(),
-                     threads() == 1 ? " thread\n" : " threads\n"));
-  write_json_option(arguments, rows);
-  return kExitDone;
+  return run_model_bench(arguments);
 }
 
 }  // namespace bitloom::tools
