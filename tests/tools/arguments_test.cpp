@@ -93,7 +93,7 @@ TEST(Program, EveryCommandHasHelpWithAnExampleAndItsOptions) {
     EXPECT_THAT(general_help(), HasSubstr(entry.summary));
     for (const OptionSpec& option : entry.options) EXPECT_THAT(help, HasSubstr("--" + option.name));
   }
-  EXPECT_EQ(command_table().size(), 13U);
+  EXPECT_EQ(command_table().size(), 14U);
   EXPECT_THAT(command_help(command("train")), HasSubstr("--quant.weight_bits"));
   EXPECT_THAT(command_help(command("bench")), Not(HasSubstr("--quant.weight_bits")));
 }
