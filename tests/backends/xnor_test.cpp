@@ -10,7 +10,9 @@
 #include "backends/binary_models.h"
 #include "bitloom/backends/session.h"
 #include "bitloom/core/cpu.h"
+#include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "support/error_matchers.h"
 #include "support/isa_children.h"
 
 namespace bitloom::backends {
@@ -98,6 +100,15 @@ TEST(Xnor, RunsBinaryLayersOnPopcountAndSaysWhyItLeavesOthers) {
   const Model codes = integer::few_bit_weights_model();
   Session few(codes, {.backend = "xnor", .fallback_to_reference = true});
   EXPECT_THAT(row_named(few, "a").declined, HasSubstr("activations have 8 bits"));
+}
+
+// Nothing runs elsewhere in silence: each layer is named with its reason.
+TEST(Xnor, RefusesLayersThatItsBackendCannotRun) {
+  const Model model = integer::signs_model();
+  EXPECT_ERROR(BackendError, Session(model, {.backend = "xnor"}),
+               "stem: ", "weights have 7 bits, popcount takes binary and ternary",
+               "--fallback=reference");
+  EXPECT_ERROR(BackendError, Session(model, {.backend = "cudnn"}), "a: ", "--fallback=reference");
 }
 
 TEST(Xnor, KeepsTensorsBetweenBinaryLayersPacked) {
