@@ -126,7 +126,7 @@ SqnrReport measure_sqnr(const NoiseRequest& request) {
     report.widths.push_back(bits);
     uniform.push_back(probe.all_at(bits));
   }
-  const quant::NoiseGains gains = quant::measure_gains(probe, kGainBits);
+  const quant::NoiseGains gains = quant::measure_gains(probe, probe.all_at(kWidestReal));
   const std::vector<quant::Noise> measured = probe.measure(uniform);
   for (std::size_t s = 0; s < probe.steps().size(); ++s) {
     const QuantizationStep& step = probe.steps()[s];
@@ -181,13 +181,8 @@ AllocationReport allocate_bits(const NoiseRequest& request, bool greedy) {
   Opened opened(request);
   Probed& probed = opened.probed;
   const quant::QuantOptions& options = opened.config.quant;
-  const bool refined = options.noise_rule == "refined";
   const Seconds clock;
-  quant::NoiseGains gains;
-  if (refined) gains = quant::measure_gains(probed.probe(), kGainBits);
-  const AllocationProblem problem = probed.problem(refined ? &gains : nullptr);
-  const std::vector<int> equal = probed.equal_widths(problem);
-  const quant::Allocation found = quant::choose_bits(problem, probed.probe(), equal, options);
+  const auto [problem, equal, found] = choose_widths(probed, options);
   const double seconds = clock.passed();
 
   AllocationReport report{.network = opened.checkpoint.network, .images = probed.images()};

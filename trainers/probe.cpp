@@ -1,6 +1,7 @@
 #include "probe.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/log.h"
@@ -33,6 +34,11 @@ quant::AllocationProblem Probed::problem(const quant::NoiseGains* gains) const {
   return quant::allocation_problem(probe_, gains, float_graph_, options_, target_);
 }
 
+quant::NoiseGains Probed::gains_at(const quant::AllocationProblem& problem,
+                                   const std::vector<int>& bits) {
+  return quant::measure_gains(probe_, quant::step_bits(probe_, problem, bits));
+}
+
 std::vector<int> Probed::equal_widths(const quant::AllocationProblem& problem) const {
   return quant::widths_of(problem, float_graph_, options_, target_);
 }
@@ -42,17 +48,39 @@ double Probed::measured_db(const quant::AllocationProblem& problem, const std::v
   return quant::to_db(probe_.output_signal(), probe_.measure(one).front().output);
 }
 
+ChosenWidths choose_widths(Probed& probed, const quant::QuantOptions& options) {
+  constexpr int kRounds = 2;
+  ChosenWidths chosen{.problem = probed.problem(nullptr)};
+  chosen.equal = probed.equal_widths(chosen.problem);
+  const auto choose_at = [&](const std::vector<int>& bits) {
+    const quant::NoiseGains gains = probed.gains_at(chosen.problem, bits);
+    ChosenWidths next{.problem = probed.problem(&gains), .equal = chosen.equal};
+    next.allocation = quant::choose_bits(next.problem, probed.probe(), next.equal, options);
+    return next;
+  };
+  if (options.noise_rule != "refined") {
+    chosen.allocation = quant::choose_bits(chosen.problem, probed.probe(), chosen.equal, options);
+    return chosen;
+  }
+  chosen = choose_at(chosen.equal);
+  const bool at_cost = options.target_size_ratio > 0.0 || options.target_bit_operations > 0.0;
+  for (int round = 0; round < kRounds; ++round) {
+    ChosenWidths next = choose_at(chosen.allocation.bits);
+    const bool better = at_cost ? probed.measured_db(next.problem, next.allocation.bits) >
+                                      probed.measured_db(chosen.problem, chosen.allocation.bits)
+                                : next.allocation.cost < chosen.allocation.cost;
+    if (!better) break;
+    chosen = std::move(next);
+  }
+  return chosen;
+}
+
 void resolve_auto_bits(Config& config, train::Checkpoint& checkpoint,
                        const Experiment& experiment) {
   if (config.quant.bits != "auto") return;
   require_float(checkpoint);
   Probed probed(checkpoint, config, experiment, kProbeImages);
-  const bool refined = config.quant.noise_rule == "refined";
-  quant::NoiseGains gains;
-  if (refined) gains = quant::measure_gains(probed.probe(), kGainBits);
-  const quant::AllocationProblem problem = probed.problem(refined ? &gains : nullptr);
-  const quant::Allocation found =
-      quant::choose_bits(problem, probed.probe(), probed.equal_widths(problem), config.quant);
+  const auto [problem, equal, found] = choose_widths(probed, config.quant);
   config.quant.layer_bits = quant::to_table(problem, found.bits);
   config.quant.bits = "equal";
   log_info(cat("bits: average ", quant::average_bits(problem, found.bits, true), " for weights, ",

@@ -25,6 +25,8 @@ class Probed {
   const layers::Graph& float_graph() const { return float_graph_; }
   const quant::QuantizeTarget& target() const { return target_; }
   const CalibrationImages& calibration() const { return images_; }
+  /// Gains of the noise that the items' steps have at these widths.
+  quant::NoiseGains gains_at(const quant::AllocationProblem& problem, const std::vector<int>& bits);
   /// The problem behind quant.bits = auto. Gains may be nullptr: the plain rule.
   quant::AllocationProblem problem(const quant::NoiseGains* gains) const;
   std::vector<int> equal_widths(const quant::AllocationProblem& problem) const;
@@ -44,8 +46,18 @@ void require_float(const train::Checkpoint& checkpoint);
 
 /// Images that a probe looks at where nobody says how many.
 inline constexpr std::int64_t kProbeImages = 256;
-/// Width at which gains are measured.
-inline constexpr int kGainBits = 8;
+/// Widths that were chosen, and what they were chosen by.
+struct ChosenWidths {
+  quant::AllocationProblem problem;  ///< with the gains of the last round
+  std::vector<int> equal;            ///< widths of the items without bits = auto
+  quant::Allocation allocation;
+};
+
+/// Widths by quant's targets (quant/choose_bits.h). With the refined rule gains are measured at the
+/// equal widths, then at the widths that were found, as noise that is not small arrives otherwise
+/// than noise that is; again while that lowers their cost (or, at a given cost, their measured
+/// noise), twice at most.
+ChosenWidths choose_widths(Probed& probed, const quant::QuantOptions& options);
 
 /// quant.bits = auto: chooses config.quant.layer_bits for the float network of `checkpoint` and
 /// sets quant.bits = equal, so that what follows, and whoever reads the stored config, has the

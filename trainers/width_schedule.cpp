@@ -57,9 +57,11 @@ class Decision {
       : checkpoint_(checkpoint),
         options_(config.quant),
         probed_(checkpoint, config, experiment, kProbeImages) {
-    const bool refined = options_.noise_rule == "refined";
-    if (refined) gains_ = quant::measure_gains(probed_.probe(), kGainBits);
-    problem_ = probed_.problem(refined ? &gains_ : nullptr);
+    problem_ = probed_.problem(nullptr);
+    if (options_.noise_rule == "refined") {
+      const quant::NoiseGains gains = probed_.gains_at(problem_, current());
+      problem_ = probed_.problem(&gains);
+    }
     equal_ = probed_.equal_widths(problem_);
     for (const quant::AllocationItem& item : problem_.items) widest_.push_back(item.max_bits);
   }
@@ -113,7 +115,6 @@ class Decision {
   train::Checkpoint& checkpoint_;
   quant::QuantOptions options_;
   Probed probed_;
-  quant::NoiseGains gains_;
   AllocationProblem problem_;
   std::vector<int> equal_;
   std::vector<int> widest_;

@@ -31,8 +31,8 @@ quant::QuantOptions widest_options(const quant::QuantOptions& options);
 ///
 /// At `first` the noise of the network of now is measured (quant/sqnr.h): S_w, the SQNR of its
 /// logits with the widest widths, and S_t, that of the widths that quant's targets choose. Then and
-/// every every_epochs from then on, gains and noises are measured anew, and the widths become the
-/// cheapest ones whose measured SQNR is at least
+/// every every_epochs from then on, gains and noises are measured anew at the widths of now, and
+/// the widths become the cheapest ones whose measured SQNR is at least
 ///   floor = S_w + (S_t - S_w) * level / levels,   levels = decisions before `last` + 1.
 /// kind = sqnr: the level rises by one with each decision. A layer narrows once the others leave it
 ///   room, and widens again where the network has come to need it: the floor is in dB of now.

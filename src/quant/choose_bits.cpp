@@ -125,8 +125,15 @@ Allocation at_sqnr(const AllocationProblem& sizes, NoiseProbe& probe, const Sqnr
     } else {
       fails = goal;
       if (goal >= reach) {
+        // Gains that were measured at narrow widths may call others as good as the widest.
+        const double most = measured_db(probe, sizes, widest);
+        if (most >= target.wanted) {
+          best = std::move(found);
+          best->bits = widest;
+          break;
+        }
         throw ConfigError(
-            ErrorText{"target SQNR", cat("at most ", measured, " dB, what the widest widths give"),
+            ErrorText{"target SQNR", cat("at most ", most, " dB, what the widest widths give"),
                       cat(target.wanted, " dB"), "lower the target, or raise quant.max_bits"});
       }
     }

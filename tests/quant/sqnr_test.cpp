@@ -168,7 +168,7 @@ TEST(NoiseProbe, GoesOnPastEightBits) {
 TEST(NoiseProbe, RefinedPredictionFollowsMeasurement) {
   Probed setup(kResidual);
   NoiseProbe probe = setup.probe();
-  const NoiseGains gains = measure_gains(probe, 8);
+  const NoiseGains gains = measure_gains(probe, probe.all_at(8));
   for (int bits = 6; bits <= kWidestBits; ++bits) {
     const StepBits all = probe.all_at(bits);
     EXPECT_NEAR(predict_refined_db(probe, gains, all), measured_db(probe, all), 2.0) << bits;

@@ -9,6 +9,7 @@
 #include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/commands.h"
+#include "bitloom/trainers/compare_methods.h"
 #include "support/tiny_task.h"
 
 namespace bitloom::trainers {
@@ -113,6 +114,9 @@ TEST_F(Formats, CheckpointsHoldWhatTheirTableNames) {
   Fields found;
   add_fields(stopped("sgd", config("float", {"train.ema_decay=0.9"})), found);
   add_fields(stopped("adam", config("qat", {"train.optimizer=adam"})), found);
+  add_fields(stopped("schedule",
+                     config("qat", {"train.epochs=3", "quant.bits=auto", "schedule.kind=sqnr"})),
+             found);
   expect_same(documented("Checkpoint:"), found);
 }
 
@@ -129,6 +133,12 @@ TEST_F(Formats, ModelsHoldWhatTheirTableNames) {
     export_model({.checkpoint = checkpoint, .out = model});
     add_fields(model, found);
   }
+  const std::filesystem::path fixed = task_ / "fixed.h5";
+  quantize({.checkpoint = reals,
+            .config = config("ptq-static", compare_method("ptq-fixed-point").overrides),
+            .out = fixed});
+  export_model({.checkpoint = fixed, .out = task_ / "fixed.model.h5"});
+  add_fields(task_ / "fixed.model.h5", found);
   for (const integer::Model& model : integer::binary_models()) {  // signs and few levels
     add_fields(integer::to_archive(model), found);
   }

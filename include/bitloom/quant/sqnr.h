@@ -62,6 +62,8 @@ struct Noise {
 /// Signal-to-quantization-noise ratio in dB, 10 log10(signal / noise); infinite without noise.
 double to_db(double signal, double noise);
 
+class NoiseTaps;
+
 /// A float network with a switch on every quantization step.
 class NoiseProbe {
  public:
@@ -87,12 +89,11 @@ class NoiseProbe {
   std::vector<Noise> measure(std::span<const StepBits> assignments);
 
  private:
-  class Taps;
   void measure_steps();
 
   const CalibrationBatches& batches_;
   std::vector<QuantizationStep> steps_;  // before the taps, which fill it
-  std::unique_ptr<Taps> taps_;
+  std::unique_ptr<NoiseTaps> taps_;
   std::vector<std::vector<std::size_t>> sources_;
   double output_signal_ = 0.0;
 };
@@ -103,8 +104,10 @@ struct NoiseGains {
   std::vector<std::vector<double>> to_step;  ///< [from][at], at the end of another step
 };
 /// Residual adds, batch norm, pools and clips are in it, as all of that lies on the way. `bits`:
-/// the width at which steps are on; gains hardly depend on it.
-NoiseGains measure_gains(NoiseProbe& probe, int bits);
+/// the width (not 0) at which each step is on. At high widths gains hardly depend on it; below 5
+/// bits noise is no longer small beside the signal, and what arrives is measured where it is asked
+/// about.
+NoiseGains measure_gains(NoiseProbe& probe, const StepBits& bits);
 
 /// The plain rule: 1/gamma_out = sum over steps of 1/gamma_i, gamma_i = signal_i / noise_i(bits_i).
 double predict_plain_db(const NoiseProbe& probe, const StepBits& bits);
