@@ -10,12 +10,16 @@ namespace {
 
 using ::testing::HasSubstr;
 
+std::string peer_file(const char* name) {
+  return std::string(BITLOOM_SOURCE_DIR) + "/tools/peers" + name;
+}
+
 /// Standard output of a Python script that finds the folder of the peers in sys.argv[1].
 std::string python(const std::string& script) {
   const ChildEnd end =
       run_child({.program = "/usr/bin/python3",
                  .arguments = {"-B", "-c", "import sys\nsys.path.insert(0, sys.argv[1])\n" + script,
-                               BITLOOM_SOURCE_DIR "/tools/peers"},
+                               peer_file("")},
                  .take_stderr = true});
   return end.output;
 }
@@ -31,10 +35,10 @@ TEST_F(InferencePeers, WhatCannotRunIsARowWithTheReason) {
   const Folder folder;
   const ChildEnd end =
       run_child({.program = "/usr/bin/python3",
-                 .arguments = {"-B", BITLOOM_SOURCE_DIR "/tools/peers/inference.py", "--bitloom",
-                               BITLOOM_PROGRAM, "--python", "/bin/false", "--networks",
-                               "squeezenet1_1,lenet6", "--contenders", "openvino-int8", "--batches",
-                               "1", "--models", folder / "models", "--json", folder / "rows.jsonl"},
+                 .arguments = {"-B", peer_file("/inference.py"), "--bitloom", BITLOOM_PROGRAM,
+                               "--python", "/bin/false", "--networks", "squeezenet1_1,lenet6",
+                               "--contenders", "openvino-int8", "--batches", "1", "--models",
+                               folder / "models", "--json", folder / "rows.jsonl"},
                  .take_stderr = true});
   EXPECT_EQ(end.exit_code, 1) << end.output;
   EXPECT_THAT(end.output, HasSubstr("| squeezenet1_1 | 1 | openvino-int8 | exit code 1 |"));
@@ -47,10 +51,10 @@ TEST_F(InferencePeers, WhatCannotRunIsARowWithTheReason) {
 }
 
 TEST_F(InferencePeers, RefuseUnknownContenders) {
-  const ChildEnd end = run_child(
-      {.program = "/usr/bin/python3",
-       .arguments = {"-B", BITLOOM_SOURCE_DIR "/tools/peers/inference.py", "--contenders", "tvm"},
-       .take_stderr = true});
+  const ChildEnd end =
+      run_child({.program = "/usr/bin/python3",
+                 .arguments = {"-B", peer_file("/inference.py"), "--contenders", "tvm"},
+                 .take_stderr = true});
   EXPECT_EQ(end.exit_code, 2) << end.output;
   EXPECT_THAT(end.output, HasSubstr("onnxruntime-static"));
 }
