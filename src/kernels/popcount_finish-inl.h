@@ -130,15 +130,14 @@ HWY_INLINE void finish_whole_reals(const PopcountTiles& tiles, const PopcountFin
                                    const std::int64_t (&row)[P], std::int64_t panel) {
   const Floats d;
 #pragma GCC unroll 16
-  for (int q = 0; q < O * kVectors; ++q) {
-    const std::int64_t output = panel * kPanel + q * kLanes;
-    const auto multiplier = hn::LoadU(d, finish.multiplier + output);
-    const auto bias = hn::LoadU(d, finish.bias + output);
+  for (int p = 0; p < P; ++p) {
 #pragma GCC unroll 16
-    for (int p = 0; p < P; ++p) {
+    for (int q = 0; q < O * kVectors; ++q) {
+      const std::int64_t output = panel * kPanel + q * kLanes;
       const auto acc =
           accumulator<kProduct>(tiles, sums.negative[p][q], sums.both[p][q], row[p] + output);
-      auto t = hn::Add(hn::Mul(hn::ConvertTo(d, acc), multiplier), bias);
+      auto t = hn::Mul(hn::ConvertTo(d, acc), hn::LoadU(d, finish.multiplier + output));
+      t = hn::Add(t, hn::LoadU(d, finish.bias + output));
       const std::int64_t at = index[p] * finish.pixel_step + output;
       if (kResidual) t = hn::Add(t, hn::LoadU(d, finish.residual + at));
       hn::StoreU(t, d, finish.reals + at);

@@ -108,7 +108,7 @@ struct TileShape {
 template <BitProduct kProduct>
 constexpr TileShape tile_shape() {
 #if HWY_TARGET == HWY_AVX3_DL
-  if (kProduct == BitProduct::kBinary) return {.four = 0, .two = 7, .one = 8};
+  if (kProduct == BitProduct::kBinary) return {.four = 5, .two = 7, .one = 8};
   if (kProduct == BitProduct::kMasked) return {.four = 0, .two = 8, .one = 8};
   return {.four = 0, .two = 4, .one = 8};
 #elif HWY_TARGET == HWY_AVX3
@@ -124,8 +124,10 @@ void run_product(const PopcountTiles& tiles, const PopcountFinish& finish,
                  const std::uint32_t* source, std::int64_t first, std::int64_t last) {
   constexpr TileShape kShape = tile_shape<kProduct>();
   std::int64_t panel = 0;
+  // Reals of four panels leave in runs of 256 bytes; for bits, which are few, the taller tile
+  // needs fewer loads.
   if constexpr (kShape.four > 0) {
-    for (; panel + 4 <= tiles.panels; panel += 4) {
+    for (; finish.bits == nullptr && panel + 4 <= tiles.panels; panel += 4) {
       run_panels<kProduct, kShape.four, 4>(tiles, finish, source, first, last, panel);
     }
   }
