@@ -3,8 +3,8 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bitloom/integer/model.h"
@@ -12,17 +12,24 @@
 
 namespace bitloom::tools {
 
-/// Name of a layer or weight with its statistics, in order.
-using CodeRows = std::vector<std::pair<std::string, quant::CodeStatistics>>;
+/// A layer or weight with its statistics.
+struct CodeRow {
+  std::string name;
+  quant::CodeStatistics statistics;
+  /// On disk, each output channel padded to whole bytes; none of checkpoints, which keep reals.
+  std::optional<double> bits_per_weight;
+};
+using CodeRows = std::vector<CodeRow>;
 
 /// Of the layers of a model whose weights are binary or ternary.
 CodeRows code_rows(const integer::Model& model);
 /// Of a checkpoint's weights.
 CodeRows code_rows(const quant::LevelCodes& codes);
 
-/// Columns weights, filters, unique, unique %, zeros %; a last row over all; "" without rows.
+/// Columns weights, bits a weight, filters, unique, unique %, zeros %; a last row over all; ""
+/// without rows.
 std::string code_table(const CodeRows& rows);
-/// [{"name", "weights", "filters", "unique_filters", "zero_percent"}].
+/// [{"name", "weights", "bits_per_weight", "filters", "unique_filters", "zero_percent"}].
 nlohmann::json code_json(const CodeRows& rows);
 
 }  // namespace bitloom::tools
