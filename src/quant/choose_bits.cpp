@@ -111,7 +111,7 @@ Allocation at_sqnr(const AllocationProblem& sizes, NoiseProbe& probe, const Sqnr
   std::vector<int> widest;
   for (const AllocationItem& item : sizes.items) widest.push_back(item.max_bits);
   const double reach = sizes.sqnr_db(widest);
-  double goal = target.predicted;
+  double goal = std::min(target.predicted, reach);
   double fails = -std::numeric_limits<double>::infinity();
   double meets = std::numeric_limits<double>::infinity();
   std::optional<Allocation> best;
