@@ -2,8 +2,11 @@
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <system_error>
+#include <vector>
 
 #include "file_descriptor.h"
 
@@ -14,10 +17,31 @@ std::filesystem::path directory_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
 }
 
+constexpr const char* kTemporarySuffix = ".tmp";
+
+std::string temporary_prefix(const std::filesystem::path& target) {
+  return cat(".", target.filename().string(), ".");
+}
+
 std::filesystem::path temporary_beside(const std::filesystem::path& target) {
   static std::atomic<int> count{0};
-  const std::string name = cat(".", target.filename().string(), ".", ::getpid(), "-", count++);
-  return directory_of(target) / (name + ".tmp");
+  return directory_of(target) /
+         cat(temporary_prefix(target), ::getpid(), "-", count++, kTemporarySuffix);
+}
+
+/// Removes what writers of `target` that were killed have left beside it. Failure is no harm.
+void remove_leftovers(const std::filesystem::path& target) {
+  const std::string prefix = temporary_prefix(target);
+  std::error_code ignored;
+  std::vector<std::filesystem::path> found;
+  for (const auto& entry : std::filesystem::directory_iterator(directory_of(target), ignored)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with(prefix) || !name.ends_with(kTemporarySuffix)) continue;
+    const long writer = std::strtol(name.c_str() + prefix.size(), nullptr, 10);
+    const bool gone = writer > 0 && ::kill(static_cast<pid_t>(writer), 0) != 0 && errno == ESRCH;
+    if (gone) found.push_back(entry.path());
+  }
+  for (const std::filesystem::path& path : found) std::filesystem::remove(path, ignored);
 }
 
 }  // namespace
@@ -46,6 +70,7 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::commit(std::string_view content) {
+  remove_leftovers(target_);
   {
     const FileDescriptor file(temporary_, O_WRONLY | O_CREAT | O_EXCL);
     if (file.get() < 0) throw system_error(target_, "write", errno);

@@ -23,7 +23,8 @@ class AtomicFile {
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;
 
-  /// Fills the temporary file, fsyncs it, renames it and fsyncs the directory.
+  /// Removes temporary files of `target` whose writers were killed, fills its own, fsyncs it,
+  /// renames it and fsyncs the directory.
   /// @throws FormatError if a step fails; then nothing has changed.
   void commit(std::string_view content);
 

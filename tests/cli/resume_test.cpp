@@ -4,30 +4,16 @@
 
 #include <chrono>
 #include <csignal>
-#include <cstring>
 #include <thread>
 
 #include "bitloom/io/hdf5_archive.h"
 #include "cli/program.h"
+#include "cli/same_run.h"
 
 namespace bitloom::tools {
 namespace {
 
 using ::testing::HasSubstr;
-
-/// Both files hold the same tensors, byte for byte; at least one.
-void expect_same_tensors(const std::string& left, const std::string& right) {
-  const Archive a = io::load_archive(left);
-  const Archive b = io::load_archive(right);
-  ASSERT_GT(a.tensors().size(), 10U);
-  ASSERT_EQ(a.tensors().size(), b.tensors().size());
-  for (const auto& [name, entry] : a.tensors()) {
-    ASSERT_TRUE(b.has(name)) << name;
-    const Tensor& other = b.tensor(name, entry.tensor.dtype(), entry.tensor.shape());
-    EXPECT_EQ(std::memcmp(entry.tensor.raw(), other.raw(), other.bytes()), 0) << name;
-  }
-  EXPECT_EQ(a.integer("", "epoch"), b.integer("", "epoch"));
-}
 
 /// Waits until the run has finished an epoch, then presses Ctrl-C.
 ChildEnd interrupt(const Words& words, const std::string& epochs_file) {

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <csignal>
 #include <fstream>
@@ -46,6 +48,24 @@ TEST(WholeFile, SaysWhyItCannotRead) {
   EXPECT_ERROR(FormatError, read_whole_file(dir / "long", 4), "at most 4 bytes, found 5");
   ASSERT_EQ(::mkfifo((dir / "pipe").c_str(), 0600), 0);
   EXPECT_ERROR(FormatError, read_whole_file(dir / "pipe"), "expected a regular file");
+}
+
+// Of writers that live the temporary files stay, and so do names of other kinds.
+TEST(WholeFile, RemovesWhatKilledWritersLeft) {
+  const TempDir dir;
+  const pid_t gone = ::fork();
+  if (gone == 0) ::_exit(0);
+  ASSERT_EQ(::waitpid(gone, nullptr, 0), gone);
+  const std::string left = cat(".a.", gone, "-0.tmp");
+  const std::string alive = cat(".a.", ::getppid(), "-0.tmp");
+  for (const std::string& name :
+       {left, alive, cat(".b.", gone, "-0.tmp"), std::string(".a.x.tmp")}) {
+    std::ofstream(dir / name) << "part";
+  }
+  write_whole_file(dir / "a", "new");
+  EXPECT_FALSE(std::filesystem::exists(dir / left));
+  EXPECT_TRUE(std::filesystem::exists(dir / alive));
+  EXPECT_EQ(files_in(dir.path()), 4U);
 }
 
 TEST(WholeFile, FailedWriteKeepsTheOldFile) {
