@@ -6,11 +6,12 @@
 #
 #   tools/recipes.sh FOLDER            FOLDER of cifar-10-binary.tar.gz; all runs
 #   tools/recipes.sh FOLDER w4a4 ...   these: float, w8a8, w4a4, w3a3, w2a2, methods
-#   PRECISION=bf16 tools/recipes.sh ...   trains on with bf16 products (a row says which it was)
+#   PRECISION=bf16 THREADS=1 tools/recipes.sh ...   with bf16 products (a row says which it was), on
+#                                      one core: run by run in several shells, nothing is done twice
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-[[ $# -ge 1 ]] || { sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+[[ $# -ge 1 ]] || { sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 # By a name without this machine's folders: the configuration stands in the checkpoint that is kept.
 data=runs/cifar-10-batches-bin
 mkdir -p runs
@@ -21,6 +22,7 @@ shift
 bitloom=build/release/bitloom
 network=trainers/results/cifar10_resnet20_float.h5
 precision=${PRECISION:-f32}
+threads=${THREADS:-0}
 
 run_float() {
   local out=runs/cifar10_resnet20_float
@@ -41,11 +43,17 @@ run_compare() {
   for seed in "$@"; do
     out=runs/${name}_seed$seed
     [[ $seed == 1 ]] || methods=(--compare.methods=float,qat)
-    [[ -f $out/rows.jsonl ]] ||
-      "$bitloom" compare --config "trainers/configs/$name.cfg" --init "$network" --out "$out" \
-        --reuse --seed="$seed" --data.path="$data" --train.precision="$precision" "${methods[@]}"
     rows+=("$out/rows.jsonl")
+    [[ -f $out/rows.jsonl ]] && continue
+    mkdir -p "$out"
+    (
+      flock --nonblock 9 || exit 0  # another shell is at it
+      "$bitloom" compare --config "trainers/configs/$name.cfg" --init "$network" --out "$out" \
+        --reuse --seed="$seed" --data.path="$data" --train.precision="$precision" \
+        --threads="$threads" "${methods[@]}"
+    ) 9>"$out/lock"
   done
+  for row in "${rows[@]}"; do [[ -f $row ]] || return 0; done
   cat "${rows[@]}" >"trainers/results/$name.jsonl"
 }
 
