@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "bitloom/core/error.h"
 #include "bitloom/models/networks.h"
 #include "builder.h"
@@ -16,7 +18,8 @@ layers::Graph vgg(const NetworkShape& shape, int deep) {
       builder.conv2d(name, channels, {.pad = 1, .bias = true});
       builder.relu(name + ".relu");
     }
-    builder.max_pool(cat("pool", stage), {});
+    const bool fits = std::min(builder.at().height, builder.at().width) >= 2;
+    if (fits) builder.max_pool(cat("pool", stage), {});
   }
   builder.flatten("flatten");
   for (const char* name : {"fc1", "fc2"}) {

@@ -88,12 +88,12 @@ layers::Graph resnet101(const NetworkShape& shape);
 layers::Graph resnet152(const NetworkShape& shape);
 
 /// Five stages of 3x3 convolutions (pad 1, bias, ReLU; no batch norm) and pooling, three FC with
-/// dropout 0.5. Small images go through the same stages: at 32x32 one pixel is left. The last map
-/// is flattened as it comes: 7x7 at 224, as torchvision's, which averages other sizes to 7x7.
-/// Names: convS_K is the K-th convolution of stage S, in the order of features.0, 2, 5, ...; fc1,
-/// fc2, fc3 are classifier.0, 3, 6.
-/// Source: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image
-/// Recognition", arXiv:1409.1556, table 1, columns D and E.
+/// dropout 0.5. Small images go through the same stages; a map of one pixel is not pooled (28x28
+/// ends so one stage early). The last map is flattened as it comes: 7x7 at 224, as torchvision's,
+/// which averages other sizes to 7x7. Names: convS_K is the K-th convolution of stage S, in the
+/// order of features.0, 2, 5, ...; fc1, fc2, fc3 are classifier.0, 3, 6. Source: Simonyan and
+/// Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition",
+/// arXiv:1409.1556, table 1, columns D and E.
 layers::Graph vgg16(const NetworkShape& shape);
 layers::Graph vgg19(const NetworkShape& shape);
 
