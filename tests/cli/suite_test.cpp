@@ -45,7 +45,9 @@ TEST(BenchSuite, WritesRowsAndReport) {
     if (method == "float") continue;
     EXPECT_EQ(row.at("parity_identical"), 1.0);
     EXPECT_EQ(row.at("profile"), row.at("isa") == "avx2" ? "int8-reduced" : "int8");
-    if (method == "qat") EXPECT_EQ(row.at("same_as"), "ptq-static");
+    if (method == "qat") {
+      EXPECT_EQ(row.at("same_as"), "ptq-static");
+    }
     ++exact;
   }
   EXPECT_EQ(exact, 12);
