@@ -162,9 +162,7 @@ std::vector<std::string> explanations(const DeviceRows& device, const NetworkRow
         text += dynamic_cost(*fixed_row, *row);
       }
       if (row_word(*row, "profile") == "int8-reduced") {
-        text += cat(" Weights have 7 bits: ", device.isa,
-                    " sums pairs of products in 16 bits, which also takes more instructions than"
-                    " VNNI's one.");
+        text += cat(" Weights have 7 bits: ", device.isa, " sums pairs of products in 16 bits.");
       }
       texts.push_back(text);
     }
