@@ -22,20 +22,12 @@ const Archive& golden() {
   return archive;
 }
 
-const std::vector<std::string> kCases{"avg_pool",
-                                      "batch_norm",
-                                      "concat",
-                                      "conv_depthwise",
-                                      "conv_depthwise_stride",
-                                      "conv_groups",
-                                      "conv_same",
-                                      "conv_stride",
-                                      "global_avg_pool",
-                                      "hardtanh",
-                                      "linear",
-                                      "max_pool",
-                                      "network",
-                                      "relu6"};
+const std::vector<std::string> kCases{
+    "avg_pool",    "avg_pool_counted", "batch_norm",     "concat",
+    "conv_1x7",    "conv_7x1_stride",  "conv_depthwise", "conv_depthwise_stride",
+    "conv_groups", "conv_same",        "conv_stride",    "global_avg_pool",
+    "hardtanh",    "linear",           "max_pool",       "network",
+    "relu6"};
 
 // Tensors of the case below `word`: (name, tensor).
 std::vector<std::pair<std::string, const Tensor*>> tensors_of(const std::string& prefix) {

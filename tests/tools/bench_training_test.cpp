@@ -126,8 +126,8 @@ TEST_F(TrainingBench, RefusesWhatWouldChangeNothing) {
   EXPECT_ERROR(ConfigError,
                run_bench(parse_arguments(bench(), {"--model", "m.h5", "--train.lr=1"})), "train.lr",
                "--training");
-  EXPECT_ERROR(ConfigError, run_bench(parse_arguments(bench(), {})), "--model FILE",
-               "--training --network N");
+  EXPECT_ERROR(ConfigError, run_bench(parse_arguments(bench(), {})), "--model FILE", "--training",
+               "bitloom bench --help");
 }
 
 TEST_F(TrainingBench, ItsKeysAreKeys) {

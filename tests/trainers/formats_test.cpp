@@ -17,7 +17,8 @@ namespace {
 
 using Fields = std::set<std::string>;
 
-// A residual beside a pool, and both bounds of a clip: every kind of field occurs.
+// A residual beside a pool, both bounds of a clip, a window padded in its columns alone, an average
+// that counts padding: every kind of field occurs.
 constexpr const char* kNet = R"(bitloom-graph 1
 input = input(shape=1x12x12)
 conv1.weight = parameter(shape=8x1x3x3)
@@ -29,7 +30,11 @@ conv2.weight = parameter(shape=8x8x3x3)
 conv2 = conv2d(pool1, conv2.weight, pad=1)
 add1 = add(conv2, pool1)
 relu2 = relu(add1)
-gap = global_avg_pool(relu2)
+pool2 = avg_pool(relu2, kernel=3, stride=1, pad=1, count_pad=1)
+conv3.weight = parameter(shape=8x8x1x3)
+conv3 = conv2d(pool2, conv3.weight, pad=0, pad_w=1)
+relu3 = relu(conv3)
+gap = global_avg_pool(relu3)
 flatten = flatten(gap)
 fc.weight = parameter(shape=4x8)
 fc = linear(flatten, fc.weight, bias=1)
