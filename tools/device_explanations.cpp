@@ -56,8 +56,9 @@ std::vector<KindGain> gains(const Json& before, const Json& after) {
   };
   std::vector<KindGain> found;
   for (const auto& [kind, ms] : now) {
+    const std::string& name = kind;  // clang 14 captures no bindings
     const auto same = std::find_if(then.begin(), then.end(),
-                                   [&](const auto& each) { return each.first == kind; });
+                                   [&](const auto& each) { return each.first == name; });
     if (same == then.end() || !(ms > 0.0)) continue;
     if (ms < kLeastShare * sum(now) && same->second < kLeastShare * sum(then)) continue;
     found.push_back({.kind = kind, .before_ms = same->second, .after_ms = ms});

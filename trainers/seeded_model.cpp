@@ -39,8 +39,8 @@ void fill(Tensor& tensor, const RandomStream& random, Range range) {
 
 // Half the width of a uniform distribution of He's deviation.
 float he_bound(const Shape& shape) {
-  const auto fan_in = static_cast<double>(shape.elements() / shape[0]);
-  return static_cast<float>(std::sqrt(6.0 / fan_in));
+  const std::int64_t fan_in = shape.elements() / shape[0];
+  return static_cast<float>(std::sqrt(6.0 / static_cast<double>(fan_in)));
 }
 
 // Before the network declares its parameters: it would draw normal numbers for them.
