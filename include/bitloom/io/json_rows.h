@@ -14,7 +14,8 @@ namespace bitloom::io {
 std::string json_lines(const std::vector<nlohmann::json>& rows);
 
 /// Appends `row` as one line of json_lines() and fsyncs it; makes the file if there is none. What a
-/// killed process left of its last line is cut off first. @throws FormatError if it cannot be written.
+/// killed process left of its last line is cut off first. @throws FormatError if it cannot be
+/// written.
 void append_row(const std::filesystem::path& path, const nlohmann::json& row);
 
 /// All rows in order; empty lines are skipped, and so is an unfinished last line.
