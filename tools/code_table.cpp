@@ -13,7 +13,8 @@ double zeros_of(const quant::CodeStatistics& of) {
 double bits_on_disk(const integer::Layer& layer) {
   const std::int64_t outputs = layer.weight.shape().n();
   const std::int64_t row_bits = layer.weight.elements() / outputs * layer.weight_bits;
-  return static_cast<double>(outputs * ((row_bits + 7) / 8 * 8)) /
+  const std::int64_t row_bytes = (row_bits + 7) / 8;
+  return static_cast<double>(outputs * row_bytes * 8) /
          static_cast<double>(layer.weight.elements());
 }
 
