@@ -2,7 +2,7 @@
 // Both read rows as rows.jsonl holds them; null means not measured or without meaning.
 #pragma once
 
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
