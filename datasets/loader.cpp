@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bitloom/core/error.h"
+#include "bitloom/core/pin_threads.h"
 #include "bitloom/core/random.h"
 #include "bitloom/datasets/normalization.h"
 
@@ -114,7 +115,10 @@ BatchLoader::Ring::Ring(const ImageSet& set, Tensor table, const LoaderOptions& 
   }
   order_.resize(static_cast<std::size_t>(set.size()));
   augmented_.resize(static_cast<std::size_t>(shape.c() * shape.h() * shape.w()));
-  thread_ = std::thread([this] { run(); });
+  thread_ = std::thread([this] {
+    const Unpinned roams;  // it would share the first core with the step that it is to feed
+    run();
+  });
 }
 
 BatchLoader::Ring::~Ring() {

@@ -246,7 +246,9 @@ int run_suite(const Arguments& arguments) {
   for (const std::string& each : arguments.overrides) {
     if (!each.starts_with("isa=")) overrides.push_back(each);
   }
-  prepare_machine("", trainers::with_overrides(trainers::Config(), overrides).threads);
+  trainers::Config config = trainers::with_overrides(trainers::Config(), overrides);
+  config.pin_threads = false;  // the children's too: a binding is inherited
+  prepare_machine(config);
   catch_interrupts();
   return Suite(arguments).run();
 }

@@ -228,7 +228,7 @@ int run_training_bench(const Arguments& arguments) {
   }
   const trainers::Config config = training_bench_config(arguments);
   const std::int64_t steps = arguments.integer("steps", 1, kMostSteps, kDefaults.steps);
-  prepare_machine(config.isa, config.threads);
+  prepare_machine(config);
   const TrainingMeasurement measured =
       measure_training(config, {.steps = steps, .per_layer = arguments.has("per-layer")});
   const nlohmann::json& row = measured.row;

@@ -33,7 +33,7 @@ trainers::NoiseRequest noise_request(const Arguments& arguments,
   }
   overrides.insert(overrides.end(), more.begin(), more.end());
   request.config = trainers::with_overrides(stored, overrides);
-  prepare_machine(request.config.isa, request.config.threads);
+  prepare_machine(request.config);
   return request;
 }
 

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "bitloom/core/error.h"
+#include "bitloom/core/pin_threads.h"
 
 namespace bitloom::tools {
 
@@ -29,7 +30,10 @@ ChildProcess::ChildProcess(const ChildOptions& options) {
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
   if (options.take_stderr) posix_spawn_file_actions_adddup2(&actions, ends[1], STDERR_FILENO);
-  const int error = posix_spawn(&pid_, name.c_str(), &actions, nullptr, argv.data(), environ);
+  const int error = [&] {
+    const Unpinned as_we_began;  // a child that pins threads looks for cores of its own
+    return posix_spawn(&pid_, name.c_str(), &actions, nullptr, argv.data(), environ);
+  }();
   posix_spawn_file_actions_destroy(&actions);
   close(ends[1]);
   if (error != 0) {

@@ -228,7 +228,7 @@ int Comparison::run() {
 
 int run_compare(const Arguments& arguments) {
   trainers::Config config = trainers::load_config(arguments.value("config"), arguments.overrides);
-  prepare_machine(config.isa, config.threads);
+  prepare_machine(config);
   if (config.profile.empty()) config.profile = integer::default_profile(effective_isa()).name;
   catch_interrupts();
   return Comparison(arguments, std::move(config)).run();

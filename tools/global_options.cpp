@@ -8,6 +8,7 @@
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/core/pin_threads.h"
 #include "bitloom/io/json_rows.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/trainers/commands.h"
@@ -45,14 +46,17 @@ void require_options(const Command& command, const Arguments& arguments) {
                      cat("usage: bitloom ", command.name, " ", command.usage)});
 }
 
-void prepare_machine(const std::string& isa, int threads) {
-  if (!isa.empty()) cap_isa(isa_from_word(isa));
-  set_threads(threads);
+void prepare_machine(const trainers::Config& config) {
+  if (!config.isa.empty()) cap_isa(isa_from_word(config.isa));
+  set_threads(config.threads);
+  if (config.pin_threads && pin_threads() == 0) {
+    throw ConfigError({"pin_threads", "a system that binds threads to cores", "one that refuses",
+                       "leave pin_threads out"});
+  }
 }
 
 void prepare_machine(const Arguments& arguments) {
-  const trainers::Config config = trainers::with_overrides(trainers::Config(), arguments.overrides);
-  prepare_machine(config.isa, config.threads);
+  prepare_machine(trainers::with_overrides(trainers::Config(), arguments.overrides));
 }
 
 void write_json_option(const Arguments& arguments, const std::vector<nlohmann::json>& rows) {

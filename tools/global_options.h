@@ -17,9 +17,9 @@ const std::vector<OptionSpec>& global_options();
 /// @throws ConfigError that names every required option of `command` that is missing.
 void require_options(const Command& command, const Arguments& arguments);
 
-/// Sets threads and the ISA cap; must come before the first kernel.
-void prepare_machine(const std::string& isa, int threads);
-/// The same from --isa and --threads alone, for commands that read no configuration.
+/// Sets threads, their cores and the ISA cap; must come before the first kernel.
+void prepare_machine(const trainers::Config& config);
+/// The same from those keys on the command line alone, for commands that read no configuration.
 void prepare_machine(const Arguments& arguments);
 
 /// --json FILE: the rows, one JSON object a line; nothing without the option.

@@ -37,8 +37,8 @@ trainers::Config as_resolved(trainers::Config wanted, const trainers::Config& st
 
 /// What a resumed run may change: the machine it runs on, which training answers with a warning.
 bool may_differ(const std::string& difference) {
-  return difference.starts_with("threads:") || difference.starts_with("isa:") ||
-         difference.starts_with("train.precision:");
+  return difference.starts_with("threads:") || difference.starts_with("pin_threads:") ||
+         difference.starts_with("isa:") || difference.starts_with("train.precision:");
 }
 
 /// Configuration of a run to continue: the checkpoint's. Asking for another one is an error, as it
@@ -98,7 +98,7 @@ int run_train(const Arguments& arguments) {
                        ? resumed_config(arguments, request.out)
                        : trainers::load_config(arguments.value("config"), arguments.overrides);
   request.precision = request.config.train.precision;
-  prepare_machine(request.config.isa, request.config.threads);
+  prepare_machine(request.config);
   say(arguments, trainers::to_ini(request.config) + "\n");
   catch_interrupts();
   Progress progress(request.config.quant.method, arguments.has("quiet"));
@@ -135,7 +135,7 @@ int run_quantize(const Arguments& arguments) {
   request.out = arguments.value("out");
   request.config = trainers::with_overrides(
       trainers::summarize_checkpoint(request.checkpoint).config, overrides);
-  prepare_machine(request.config.isa, request.config.threads);
+  prepare_machine(request.config);
   trainers::quantize(request);
   say(arguments, cat("wrote ", request.out.string(), "\n"));
   write_json_option(arguments,

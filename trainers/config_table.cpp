@@ -29,6 +29,9 @@ void declare_unsectioned(Keys& keys) {
       "seed", "random numbers of the whole run", [](auto& c) -> auto& { return c.seed; }));
   keys.push_back(integer_key(
       "threads", "threads; 0: all cores", 0, 256, [](auto& c) -> auto& { return c.threads; }));
+  keys.push_back(flag_key(
+      "pin_threads", "each thread stays on a core of its own",
+      [](auto& c) -> auto& { return c.pin_threads; }));
   keys.push_back(word_key(
       "isa", "cap on the CPU's instructions; nothing: all it has", isa_words(), true,
       [](auto& c) -> auto& { return c.isa; }));

@@ -40,9 +40,10 @@ struct ScheduleOptions {
 /// Unsectioned keys and all sections.
 struct Config {
   std::uint64_t seed = 1;
-  int threads = 0;      ///< 0: all cores
-  std::string isa;      ///< cap; "" means what the CPU has
-  std::string profile;  ///< "" means integer::default_profile of the ISA
+  int threads = 0;           ///< 0: all cores
+  bool pin_threads = false;  ///< core/parallel.h
+  std::string isa;           ///< cap; "" means what the CPU has
+  std::string profile;       ///< "" means integer::default_profile of the ISA
   datasets::DataOptions data;
   ModelOptions model;
   train::TrainOptions train;
