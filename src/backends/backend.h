@@ -95,6 +95,9 @@ struct Choice {
 
 Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context);
 
+/// Runs a layer by the integer library's own loops, under the name that rows show.
+std::unique_ptr<LayerRunner> own_loops(const LayerContext& context, std::string implementation);
+
 /// The reference executor as an implementation; takes every layer.
 PlanResult plan_reference(const LayerContext& context);
 PlanResult plan_onednn(const LayerContext& context);

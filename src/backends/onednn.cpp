@@ -37,27 +37,6 @@ class Int8Runner final : public LayerRunner {
   kernels::Int8Product product_;
 };
 
-class OwnLoopRunner final : public LayerRunner {
- public:
-  explicit OwnLoopRunner(const LayerContext& context)
-      : model_(context.model),
-        layer_(context.layer),
-        scratch_bytes_(integer::scratch_bytes(context.model, context.layer, context.batch)) {}
-  void run(std::span<const ConstTensorView> inputs, TensorView output,
-           std::span<std::byte> scratch) override {
-    integer::run_layer(model_, layer_, inputs, output, scratch);
-  }
-  std::string implementation() const override {
-    return cat("bitloom:", integer::to_word(layer_.op));
-  }
-  std::size_t scratch_bytes() const override { return scratch_bytes_; }
-
- private:
-  const integer::Model& model_;
-  const integer::Layer& layer_;
-  std::size_t scratch_bytes_;
-};
-
 /// What the layer's last step holds t within: codes, or reals where the output is f32.
 integer::Clip bounds_of_t(const LayerContext& context) {
   if (context.output().dtype == DType::kF32) return context.layer.clip;
@@ -190,7 +169,7 @@ std::string saturation(Isa isa, const integer::AffineFormat& source, integer::Co
 }
 
 PlanResult plan_own_loop(const LayerContext& context) {
-  return std::make_unique<OwnLoopRunner>(context);
+  return own_loops(context, cat("bitloom:", integer::to_word(context.layer.op)));
 }
 
 PlanResult plan_onednn(const LayerContext& context) {

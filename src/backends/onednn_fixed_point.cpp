@@ -101,32 +101,12 @@ class ShiftedSumsRunner final : public LayerRunner {
   kernels::Int8Product product_;
 };
 
-// Our own integer kernel, on CPUs whose pairs of products saturate.
-class OwnIntegersRunner final : public LayerRunner {
- public:
-  explicit OwnIntegersRunner(const LayerContext& context)
-      : model_(context.model),
-        layer_(context.layer),
-        scratch_bytes_(integer::scratch_bytes(context.model, context.layer, context.batch)) {}
-  void run(std::span<const ConstTensorView> inputs, TensorView output,
-           std::span<std::byte> scratch) override {
-    integer::run_layer(model_, layer_, inputs, output, scratch);
-  }
-  std::string implementation() const override { return "bitloom:fixed_point"; }
-  std::size_t scratch_bytes() const override { return scratch_bytes_; }
-
- private:
-  const integer::Model& model_;
-  const integer::Layer& layer_;
-  std::size_t scratch_bytes_;
-};
-
 }  // namespace
 
 PlanResult plan_fixed_point(const LayerContext& context) {
   const integer::Layer& layer = context.layer;
   if (!saturation(context.isa, context.input(0).format, layer.weight_range).empty()) {
-    return std::make_unique<OwnIntegersRunner>(context);
+    return own_loops(context, "bitloom:fixed_point");
   }
   if (integer::worst_sum(context.model, layer) <= kExactInFloat) {
     return std::make_unique<ExactFloatRunner>(context);
