@@ -44,8 +44,7 @@ ImageSet read_hdf5(const DataOptions& options, Split split) {
                .classes = options.classes};
   const Shape& shape = set.images.shape();
   require_images(path, shape);
-  const Tensor labels =
-      io::read_hdf5_array(path, kLabels, DType::kS64, available_memory_bytes() / 2);
+  const Tensor labels = io::read_hdf5_array(path, kLabels, DType::kS64, image_memory_bytes());
   if (labels.shape() != Shape{shape.n()}) {
     fail(path, kLabels, cat("shape [", shape.n(), "], a label an image"), to_string(labels.shape()),
          "");

@@ -7,6 +7,7 @@
 
 #include "bitloom/core/error.h"
 #include "gzip.h"
+#include "memory.h"
 #include "readers.h"
 
 namespace bitloom::datasets {
@@ -16,16 +17,13 @@ constexpr std::int64_t kMostBytes = std::int64_t{1} << 30;
 constexpr std::uint8_t kTypeU8 = 0x08;
 constexpr const char* kRemedy = "apt-get install dataset-fashion-mnist or set data.path";
 
-/// An IDX file of bytes: its sizes and where its values start.
+/// An IDX file of bytes.
 struct Idx {
   std::filesystem::path path;
-  std::string bytes;
   std::array<std::int64_t, 3> dims{1, 1, 1};
-  std::size_t begin = 0;
+  std::string values;
 
-  const std::uint8_t* values() const {
-    return reinterpret_cast<const std::uint8_t*>(bytes.data()) + begin;
-  }
+  const std::uint8_t* data() const { return reinterpret_cast<const std::uint8_t*>(values.data()); }
 };
 
 [[noreturn]] void fail(const std::filesystem::path& path, std::string expected, std::string found,
@@ -65,43 +63,54 @@ std::string hex_of(const std::string& bytes) {
   return out;
 }
 
-Idx read_file(const std::filesystem::path& path, std::uint8_t rank) {
-  Idx idx{.path = path, .bytes = read_maybe_gzip(path, kMostBytes), .begin = 4 + 4U * rank};
-  if (idx.bytes.size() < idx.begin) {
-    fail(path, cat("an IDX header of ", idx.begin, " bytes"), cat(idx.bytes.size(), " bytes"));
+/// Sizes of the header `head` of `path`.
+std::array<std::int64_t, 3> read_dims(const std::filesystem::path& path, const std::string& head,
+                                      std::uint8_t rank) {
+  const std::size_t header_bytes = 4 + 4U * rank;
+  if (head.size() < header_bytes) {
+    fail(path, cat("an IDX header of ", header_bytes, " bytes"), cat(head.size(), " bytes"));
   }
   const std::string magic{0, 0, static_cast<char>(kTypeU8), static_cast<char>(rank)};
-  if (!idx.bytes.starts_with(magic)) {
+  if (!head.starts_with(magic)) {
     fail(path, cat("magic number ", hex_of(magic), " (IDX, u8, ", int{rank}, " dimensions)"),
-         hex_of(idx.bytes), "check that the file is what its name says");
+         hex_of(head), "check that the file is what its name says");
   }
-  const auto held = static_cast<std::int64_t>(idx.bytes.size() - idx.begin);
-  std::int64_t product = 1;
-  bool fits = true;
+  std::array<std::int64_t, 3> dims{1, 1, 1};
   for (std::size_t axis = 0; axis < rank; ++axis) {
-    std::int64_t dim = 0;
-    for (std::size_t i = 0; i < 4; ++i) dim = dim * 256 + byte_at(idx.bytes, 4 + 4 * axis + i);
-    idx.dims[axis] = dim;
-    // Each size is below 2^32 and the running product at most 2^30: no overflow.
-    product *= dim;
-    if (product > kMostBytes) fits = false, product = kMostBytes;
+    dims[axis] = 0;
+    for (std::size_t i = 0; i < 4; ++i) {
+      dims[axis] = dims[axis] * 256 + byte_at(head, 4 + 4 * axis + i);
+    }
   }
+  return dims;
+}
+
+Idx read_file(const std::filesystem::path& path, std::uint8_t rank) {
+  MaybeGzip file(path, kMostBytes);
+  Idx idx{.path = path, .dims = read_dims(path, file.read(4 + 4 * rank), rank)};
   const auto& d = idx.dims;
+  std::int64_t product = 1;
+  for (const std::int64_t dim : d) {
+    // Each size is below 2^32 and the running product at most 2^30: no overflow.
+    product = std::min(product * dim, kMostBytes + 1);
+  }
   const std::string sizes =
       rank == 1 ? cat("[", d[0], "]") : cat("[", d[0], ", ", d[1], ", ", d[2], "]");
-  if (!fits) fail(path, cat("at most ", kMostBytes, " values"), "sizes " + sizes);
+  if (product > kMostBytes) fail(path, cat("at most ", kMostBytes, " values"), "sizes " + sizes);
+  require_memory(path.string(), product, image_memory_bytes());
+  idx.values = file.read(product);
+  const auto held = static_cast<std::int64_t>(idx.values.size());
   if (held < product) {
     fail(path, cat(product, " values for sizes ", sizes), cat(held, ": the file is truncated"));
   }
-  if (held > product) {
-    fail(path, cat(product, " values for sizes ", sizes),
-         cat(held - product, " trailing bytes after them"));
+  if (!file.read(1).empty()) {
+    fail(path, cat(product, " values for sizes ", sizes), "more bytes after them");
   }
   return idx;
 }
 
 std::vector<std::int32_t> labels_of(const Idx& file, std::int64_t classes) {
-  std::vector<std::int32_t> labels(file.values(), file.values() + file.dims[0]);
+  std::vector<std::int32_t> labels(file.data(), file.data() + file.dims[0]);
   const auto wrong = std::find_if(labels.begin(), labels.end(),
                                   [classes](std::int32_t label) { return label >= classes; });
   if (wrong != labels.end()) {
@@ -128,7 +137,7 @@ ImageSet read_idx(const DataOptions& options, Split split) {
                .labels = labels_of(labels, options.classes),
                .classes = options.classes};
   // One channel: the file's [N, H, W] is NHWC.
-  std::copy_n(images.values(), set.images.elements(), set.images.data<std::uint8_t>());
+  std::copy_n(images.data(), set.images.elements(), set.images.data<std::uint8_t>());
   return set;
 }
 

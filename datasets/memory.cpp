@@ -1,22 +1,9 @@
 #include "memory.h"
 
-#include <fstream>
-#include <limits>
-
 #include "bitloom/core/error.h"
+#include "bitloom/core/memory.h"
 
 namespace bitloom::datasets {
-
-std::int64_t available_memory_bytes() {
-  std::ifstream file("/proc/meminfo");
-  std::string word;
-  std::int64_t kibibytes = 0;
-  while (file >> word) {
-    if (word == "MemAvailable:" && file >> kibibytes) return kibibytes * 1024;
-    file.ignore(std::numeric_limits<std::streamsize>::max(), '\n');
-  }
-  return std::int64_t{1} << 62;
-}
 
 std::int64_t image_memory_bytes() { return available_memory_bytes() / 2; }
 

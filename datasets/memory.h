@@ -6,10 +6,6 @@
 
 namespace bitloom::datasets {
 
-/// Bytes that the system can give without swapping (MemAvailable of /proc/meminfo); 2^62 where it
-/// does not say.
-std::int64_t available_memory_bytes();
-
 /// Bytes that images may take: half of what is available, as splitting copies them once.
 std::int64_t image_memory_bytes();
 

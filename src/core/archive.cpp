@@ -37,6 +37,17 @@ const T& attribute_as(const Archive& archive, const std::string& path, const std
   return *typed;
 }
 
+/// The two kinds of files that are mistaken for each other.
+std::string remedy_for(const std::string& found, const std::string& expected) {
+  if (found == "bitloom.model" && expected == "bitloom.checkpoint") {
+    return "this is an exported model: take the checkpoint that it was made from";
+  }
+  if (found == "bitloom.checkpoint" && expected == "bitloom.model") {
+    return "this is a checkpoint: bitloom export makes a model of it";
+  }
+  return "this is another kind of file";
+}
+
 }  // namespace
 
 void Archive::put(const std::string& path, Tensor tensor, std::string axes, std::string unit) {
@@ -95,7 +106,7 @@ void Archive::require_schema(const std::string& name, int newest) const {
     throw FormatError({.place = place,
                        .expected = cat("schema '", name, "'"),
                        .found = cat("'", schema_name_, "'"),
-                       .remedy = "this is another kind of file"});
+                       .remedy = remedy_for(schema_name_, name)});
   }
   if (schema_version_ < 1 || schema_version_ > newest) {
     throw FormatError({.place = place,

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <new>
 
+#include "bitloom/core/memory.h"
+
 namespace bitloom {
 namespace {
 
@@ -35,6 +37,28 @@ void require_same_count(const char* place, std::int64_t expected, const Shape& f
                     .expected = cat(expected, " elements"),
                     .found = cat(found.elements(), " in ", to_string(found)),
                     .remedy = ""});
+}
+
+ShapeError no_memory(const Shape& shape, std::size_t bytes, const std::string& most) {
+  return ShapeError({.place = "tensor " + to_string(shape),
+                     .expected = most,
+                     .found = cat(bytes >> 20, " MiB"),
+                     .remedy = "take a smaller batch, network or image, or end other programs"});
+}
+
+/// Linux promises more memory than it has, and kills whoever takes the promise at its word: a shape
+/// in a file of a kilobyte may ask for terabytes.
+void* allocate(const Shape& shape, std::size_t bytes) {
+  constexpr std::size_t kWorthAsking = std::size_t{256} << 20;
+  const std::int64_t most = bytes > kWorthAsking ? available_memory_bytes() : 0;
+  if (bytes > kWorthAsking && static_cast<std::int64_t>(bytes) > most) {
+    throw no_memory(shape, bytes, cat("at most ", most >> 20, " MiB, the memory that is free"));
+  }
+  try {
+    return ::operator new (bytes, std::align_val_t{Tensor::kAlignment});
+  } catch (const std::bad_alloc&) {
+    throw no_memory(shape, bytes, "what memory has room for");
+  }
 }
 
 }  // namespace
@@ -68,7 +92,7 @@ TensorView TensorView::reshaped(const Shape& shape) const {
 Tensor::Tensor(DType dtype, const Shape& shape) : shape_(shape), dtype_(dtype) {
   // Vector kernels may read to the end of the last line; an empty tensor still gets an address.
   const std::size_t padded = (bytes() / kAlignment + 1) * kAlignment;
-  memory_.reset(::operator new (padded, std::align_val_t{kAlignment}));
+  memory_.reset(allocate(shape, padded));
   std::memset(memory_.get(), 0, padded);
 }
 

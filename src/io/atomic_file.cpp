@@ -50,7 +50,7 @@ FormatError system_error(const std::filesystem::path& path, const std::string& a
   return FormatError({.place = path.string(),
                       .expected = "to " + action + " it",
                       .found = std::generic_category().message(code),
-                      .remedy = ""});
+                      .remedy = code == ENOENT ? "check the path" : ""});
 }
 
 void write_all(int descriptor, std::string_view content, const std::filesystem::path& path) {

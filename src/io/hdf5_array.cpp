@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <vector>
 
 #include "bitloom/core/error.h"
@@ -158,7 +159,8 @@ std::int64_t ArrayReader::capacity(hid_t dataset, std::int64_t item_bytes) const
       bytes *= static_cast<double>(chunk[static_cast<std::size_t>(axis)]);
     }
     if (bytes > static_cast<double>(std::min(most, kMostChunkBytes))) {
-      fail(cat("chunks of at most ", std::min(most, kMostChunkBytes), " bytes"), cat(bytes),
+      fail(cat("chunks of at most ", std::min(most, kMostChunkBytes), " bytes"),
+           cat(static_cast<std::int64_t>(std::fmin(bytes, 0x1p60)) >> 20, " MiB"),
            "write it again with smaller chunks");
     }
   }
@@ -185,7 +187,7 @@ Tensor ArrayReader::read(DType dtype, std::int64_t most_bytes) const {
   const std::int64_t held = capacity(dataset.get(), item_bytes);
   if (shape.elements() * item_bytes > held) {
     fail(cat("at most ", held, " bytes, as many as the file can hold"),
-         cat("a shape of ", shape.elements() * item_bytes));
+         cat("a shape of ", shape.elements() * item_bytes, " bytes"));
   }
   const std::int64_t wanted = shape.elements() * static_cast<std::int64_t>(size_of(dtype));
   if (wanted > most_bytes) {

@@ -56,6 +56,11 @@ void send_text(int pipe, const char* text) {
   write_all(pipe, cut.data(), cut.size());
 }
 
+ErrorText no_memory(const std::filesystem::path& file, const char* why) {
+  return {file.string(), "content that fits into memory", why,
+          "end other programs, or take a smaller file"};
+}
+
 void limit_cpu(const std::filesystem::path& file) {
   std::error_code error;
   const std::uintmax_t bytes = std::filesystem::file_size(file, error);
@@ -77,8 +82,10 @@ void limit_cpu(const std::filesystem::path& file) {
     const Tensor tensor = read();
     const Header header{.is_tensor = true, .dtype = tensor.dtype(), .shape = tensor.shape()};
     if (write_all(pipe, &header, sizeof header)) write_all(pipe, tensor.raw(), tensor.bytes());
-  } catch (const std::exception& error) {
+  } catch (const FormatError& error) {
     send_text(pipe, error.what());
+  } catch (const std::exception& error) {
+    send_text(pipe, to_string(no_memory(file, error.what())).c_str());
   }
   ::_exit(0);
 }
@@ -122,8 +129,8 @@ Tensor read_isolated(const std::filesystem::path& file, const std::function<Tens
   if (child > 0) {
     try {
       answer = receive(pipe[0]);
-    } catch (const std::exception& error) {  // no memory for it
-      answer.text = error.what();
+    } catch (const std::exception& error) {
+      answer.text = to_string(no_memory(file, error.what()));
     }
   }
   ::close(pipe[0]);

@@ -14,7 +14,9 @@
 namespace bitloom::io {
 namespace {
 
-constexpr std::int64_t kMaxBytes = std::int64_t{1} << 30;
+constexpr std::int64_t kMaxBytes = std::int64_t{1} << 28;
+// Parsed JSON takes up to a hundred times its text: "[[[[" does.
+constexpr std::size_t kMaxRowBytes = std::size_t{1} << 22;
 
 bool is_row(std::string_view line) {
   const auto parsed = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
@@ -67,6 +69,12 @@ std::vector<nlohmann::json> read_rows(const std::filesystem::path& path) {
         std::string_view(content).substr(begin, finished ? newline - begin : std::string::npos);
     begin = finished ? newline + 1 : content.size();
     if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (line.size() > kMaxRowBytes) {
+      throw FormatError({.place = cat(path.string(), ":", number),
+                         .expected = cat("a row of at most ", kMaxRowBytes, " bytes"),
+                         .found = cat(line.size()),
+                         .remedy = "remove the line"});
+    }
     auto row = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (row.is_object()) {
       rows.push_back(std::move(row));

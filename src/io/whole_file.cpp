@@ -23,14 +23,14 @@ std::string read_whole_file(const std::filesystem::path& path, std::int64_t most
   if (!S_ISREG(status.st_mode)) {
     throw FormatError({.place = path.string(),
                        .expected = "a regular file",
-                       .found = "a directory or device",
-                       .remedy = ""});
+                       .found = S_ISDIR(status.st_mode) ? "a folder" : "a device or pipe",
+                       .remedy = S_ISDIR(status.st_mode) ? "name a file in it" : "check the path"});
   }
   if (status.st_size > most_bytes) {
     throw FormatError({.place = path.string(),
                        .expected = cat("at most ", most_bytes, " bytes"),
                        .found = cat(status.st_size),
-                       .remedy = ""});
+                       .remedy = "check the path"});
   }
   std::string content(static_cast<std::size_t>(status.st_size), '\0');
   std::size_t filled = 0;

@@ -23,6 +23,18 @@ TEST(ErrorText, LeavesOutEmptyParts) {
             "expected b, found c");
 }
 
+// What stands in a file may steer a terminal, or fill it.
+TEST(ErrorText, ShowsWhatWasFoundAsATerminalCan) {
+  EXPECT_EQ(printable("a b\n\xC3\xBC \xE2\x82\xAC \xF0\x9F\x98\x80"),
+            "a b\n\xC3\xBC \xE2\x82\xAC \xF0\x9F\x98\x80");
+  EXPECT_EQ(printable(std::string_view("\x1b[2J\0\x7f\t", 7)), "\\x1b[2J\\x00\\x7f\\x09");
+  EXPECT_EQ(printable("\xff \xc3 \xc2\x9b \xe2\x82"), "\\xff \\xc3 \\xc2\\x9b \\xe2\\x82");
+  EXPECT_EQ(printable(std::string(300, 'x')), std::string(300, 'x'));
+  EXPECT_EQ(printable(std::string(5000, 'x')), std::string(300, 'x') + "... (5000 bytes)");
+  EXPECT_EQ(to_string(ErrorText{.place = "f", .expected = "", .found = "\x07", .remedy = ""}),
+            "f: found \\x07");
+}
+
 TEST(Error, IsCaughtAsItsBase) {
   try {
     throw NumericError({.place = "scale", .expected = "> 0", .found = "0", .remedy = ""});

@@ -114,6 +114,12 @@ TEST(Tensor, MakeTensorTakesValues) {
   EXPECT_THROW(make_tensor<std::int32_t>({3}, values), ShapeError);
 }
 
+// A shape of a few bytes in a file may ask for more than any machine has.
+TEST(Tensor, OfMoreThanMemoryHoldsIsAnError) {
+  EXPECT_ERROR(ShapeError, Tensor(DType::kF64, Shape{1 << 20, 1 << 20}), "[1048576, 1048576]",
+               "at most", "found 8388608 MiB");
+}
+
 // The matchers themselves must be able to fail, or every test above proves nothing.
 TEST(TensorMatchers, TellDifferencesApart) {
   const Tensor tensor = matrix({{1, 2}, {3, 4}});

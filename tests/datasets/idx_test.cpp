@@ -127,7 +127,7 @@ TEST_F(IdxTest, NamesWhatIsWrongWithImages) {
   refused(idx_bytes({10}, counted_bytes(60)), "magic number 0x00000803");
   refused("PNG " + counted_bytes(60), "found 0x504e4720");
   refused(idx_bytes({10, 2, 3}, counted_bytes(59)), "60 values for sizes [10, 2, 3], found 59");
-  refused(idx_bytes({10, 2, 3}, counted_bytes(61)), "1 trailing bytes");
+  refused(idx_bytes({10, 2, 3}, counted_bytes(61)), "found more bytes after them");
   refused(idx_bytes({0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF}, ""), "at most 1073741824 values");
   refused(idx_bytes({0, 0xFFFFFFFF, 0xFFFFFFFF}, ""), "at least one image");
   refused(idx_bytes({0, 2, 3}, ""), "at least one image");
@@ -160,12 +160,18 @@ TEST_F(IdxTest, NamesWhatIsWrongWithGzip) {
   refused(broken, "incorrect data check");
 }
 
-TEST_F(IdxTest, UnpackingStopsAtItsLimit) {
-  replace("bomb.gz", gzipped(std::string(100000, '\0')));
-  EXPECT_EQ(read_maybe_gzip(dir_ / "bomb.gz", 100000).size(), 100000U);
-  EXPECT_ERROR(FormatError, read_maybe_gzip(dir_ / "bomb.gz", 99999),
-               "at most 99999 bytes after unpacking");
-  EXPECT_ERROR(FormatError, read_maybe_gzip(dir_ / "bomb.gz", 10), "at most 10 bytes, found");
+TEST_F(IdxTest, UnpacksOnlyWhatIsAskedFor) {
+  replace("bomb.gz", gzipped(std::string(100000, '\1')));
+  MaybeGzip file(dir_ / "bomb.gz", 1000);
+  EXPECT_EQ(file.read(3), "\1\1\1");
+  EXPECT_EQ(file.read(0), "");
+  EXPECT_EQ(file.read(std::int64_t{1} << 40).size(), 99997U);
+  EXPECT_EQ(file.read(1), "");
+  EXPECT_ERROR(FormatError, MaybeGzip(dir_ / "bomb.gz", 10), "at most 10 bytes, found");
+  replace("plain", "abc");
+  MaybeGzip plain(dir_ / "plain", 1000);
+  EXPECT_EQ(plain.read(2), "ab");
+  EXPECT_EQ(plain.read(2), "c");
 }
 
 TEST_F(IdxTest, RefusesTestImagesOfAnotherSize) {

@@ -7,6 +7,7 @@
 #include "../../datasets/image_file.h"
 #include "../../datasets/memory.h"
 #include "bitloom/core/error.h"
+#include "bitloom/core/memory.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/datasets/dataset.h"
 #include "bitloom/io/hdf5_archive.h"

@@ -5,6 +5,7 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace bitloom {
 
@@ -24,7 +25,11 @@ struct ErrorText {
   std::string remedy;    ///< what the user can do
 };
 
-/// Formats `place: expected E, found F; R`.
+/// `text` as a terminal can show it: control characters and bytes that are no UTF-8 become \xNN,
+/// and a text of more than 300 bytes is cut. What was found may come from any file.
+std::string printable(std::string_view text);
+
+/// Formats `place: expected E, found F; R`, with F printable.
 std::string to_string(const ErrorText& text);
 
 /// Base of every error that a user can cause and mend.

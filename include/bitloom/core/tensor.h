@@ -116,6 +116,7 @@ class Tensor {
   static constexpr std::size_t kAlignment = 64;
 
   Tensor() = default;
+  /// @throws ShapeError if memory has no room for it.
   Tensor(DType dtype, const Shape& shape);
 
   Tensor clone() const;
