@@ -23,20 +23,26 @@ struct Setting {
   std::string value;
 };
 
-/// What went wrong so far; all of it is told at once.
+/// What went wrong so far, told at once.
 class Problems {
  public:
-  void add(const ErrorText& text) { texts_.push_back(to_string(text)); }
+  void add(const ErrorText& text) {
+    if (++count_ <= kMostShown) texts_.push_back(to_string(text));
+  }
+  bool shows_no_more() const { return count_ >= kMostShown; }
   /// @throws ConfigError if anything was added.
   void raise() const {
     if (texts_.empty()) return;
     if (texts_.size() == 1) throw ConfigError(texts_.front());
-    std::string all = cat(texts_.size(), " errors in the configuration:");
+    std::string all = cat(count_, " errors in the configuration",
+                          count_ > kMostShown ? cat(", the first ", kMostShown) : "", ":");
     for (const std::string& text : texts_) all += "\n  " + text;
     throw ConfigError(all);
   }
 
  private:
+  static constexpr int kMostShown = 20;  // of a file that is no configuration at all
+  int count_ = 0;
   std::vector<std::string> texts_;
 };
 
@@ -101,14 +107,17 @@ void apply(const std::vector<Setting>& settings, Config& config, Problems& probl
   for (const Setting& setting : settings) {
     const Key* key = find_key(setting.name);
     if (key == nullptr) {
-      const std::string near = nearest_word(setting.name, key_names());
+      const std::string near =
+          problems.shows_no_more() ? "" : nearest_word(setting.name, key_names());
       problems.add({setting.place, "a known key", cat("'", setting.name, "'"),
                     near.empty() ? "bitloom train --help lists the keys"
                                  : cat("did you mean '", near, "'?")});
     } else if (!key->parse(config, setting.value)) {
+      const std::string near = nearest_word(setting.value, key->words);
       problems.add({cat(setting.place, ": ", setting.name), key->range,
                     cat("'", setting.value, "'"),
-                    cat("the default is '", key->print(Config()), "'")});
+                    near.empty() ? cat("the default is '", key->print(Config()), "'")
+                                 : cat("did you mean '", near, "'?")});
     }
   }
 }
@@ -160,9 +169,12 @@ void check_together(const Config& config, Problems& problems) {
   }
   const int targets = (config.quant.target_sqnr_db > 0.0 ? 1 : 0) +
                       (config.quant.target_size_ratio > 0.0 ? 1 : 0) +
+                      (config.quant.target_size_of_equal > 0.0 ? 1 : 0) +
                       (config.quant.target_bit_operations > 0.0 ? 1 : 0);
   if (targets > 1) {
-    problems.add({"quant", "one of target_sqnr_db, target_size_ratio, target_bit_operations",
+    problems.add({"quant",
+                  "one of target_sqnr_db, target_size_ratio, target_size_of_equal, "
+                  "target_bit_operations",
                   cat(targets), "leave the others at 0"});
   }
   if (config.quant.method == "ptq-static" &&

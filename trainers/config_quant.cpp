@@ -72,11 +72,17 @@ void declare_auto_bits(Keys& keys) {
       "quant.target_size_ratio", "bits = auto: size of the weights / their float size; 0: any",
       {0.0, 1.0}, [](auto& c) -> auto& { return c.quant.target_size_ratio; }));
   keys.push_back(real_key(
+      "quant.target_size_of_equal",
+      "bits = auto: size of the weights / their size at equal widths; 0: any", {0.0, 1.0},
+      [](auto& c) -> auto& { return c.quant.target_size_of_equal; }));
+  keys.push_back(real_key(
       "quant.target_bit_operations", "bits = auto: share of those of w8a8; 0: any", {0.0, 1.0},
       [](auto& c) -> auto& { return c.quant.target_bit_operations; }));
   keys.push_back(word_key(
-      "quant.noise_rule", "bits = auto: noises by measured gains, or by the harmonic rule",
-      {"refined", "plain"}, false, [](auto& c) -> auto& { return c.quant.noise_rule; }));
+      "quant.noise_rule",
+      "bits = auto: by measured gains, the harmonic rule, or changes measured in company",
+      {"refined", "plain", "measured"}, false,
+      [](auto& c) -> auto& { return c.quant.noise_rule; }));
 }
 
 }  // namespace

@@ -58,12 +58,13 @@ ChosenWidths choose_widths(Probed& probed, const quant::QuantOptions& options) {
     next.allocation = quant::choose_bits(next.problem, probed.probe(), next.equal, options);
     return next;
   };
-  if (options.noise_rule != "refined") {
+  if (options.noise_rule == "plain") {
     chosen.allocation = quant::choose_bits(chosen.problem, probed.probe(), chosen.equal, options);
     return chosen;
   }
   chosen = choose_at(chosen.equal);
-  const bool at_cost = options.target_size_ratio > 0.0 || options.target_bit_operations > 0.0;
+  if (options.noise_rule == "measured") return chosen;
+  const bool at_cost = quant::has_size_target(options) || options.target_bit_operations > 0.0;
   for (int round = 0; round < kRounds; ++round) {
     ChosenWidths next = choose_at(chosen.allocation.bits);
     const bool better = at_cost ? probed.measured_db(next.problem, next.allocation.bits) >

@@ -56,7 +56,8 @@ struct ChosenWidths {
 /// Widths by quant's targets (quant/choose_bits.h). With the refined rule gains are measured at the
 /// equal widths, then at the widths that were found, as noise that is not small arrives otherwise
 /// than noise that is; again while that lowers their cost (or, at a given cost, their measured
-/// noise), twice at most.
+/// noise), twice at most. With the measured rule the first of these rounds is what refine_bits()
+/// begins with.
 ChosenWidths choose_widths(Probed& probed, const quant::QuantOptions& options);
 
 /// quant.bits = auto: chooses config.quant.layer_bits for the float network of `checkpoint` and

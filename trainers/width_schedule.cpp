@@ -36,7 +36,7 @@ json notes_of(const train::Checkpoint& checkpoint) {
 }
 
 bool aims_at_sqnr(const quant::QuantOptions& options) {
-  return options.target_size_ratio == 0.0 && options.target_bit_operations == 0.0;
+  return !quant::has_size_target(options) && options.target_bit_operations == 0.0;
 }
 
 // Widths of the problem's items in a graph.
@@ -58,7 +58,7 @@ class Decision {
         options_(config.quant),
         probed_(checkpoint, config, experiment, kProbeImages) {
     problem_ = probed_.problem(nullptr);
-    if (options_.noise_rule == "refined") {
+    if (options_.noise_rule != "plain") {
       const quant::NoiseGains gains = probed_.gains_at(problem_, current());
       problem_ = probed_.problem(&gains);
     }
@@ -82,6 +82,7 @@ class Decision {
     if (measured_db(widest_) <= floor_db) return widest_;
     quant::QuantOptions options = options_;
     options.target_size_ratio = 0.0;
+    options.target_size_of_equal = 0.0;
     options.target_bit_operations = 0.0;
     options.target_sqnr_db = std::max(floor_db, kLeastFloorDb);
     return quant::choose_bits(problem_, probed_.probe(), equal_, options).bits;
@@ -188,23 +189,30 @@ void require_possible_schedule(const Config& config, bool has_init) {
 }
 
 void require_reachable_size(const Config& config, const Experiment& experiment) {
-  if (config.schedule.kind == "none" || config.quant.target_size_ratio == 0.0) return;
-  quant::QuantOptions least = config.quant;
+  const quant::QuantOptions& options = config.quant;
+  if (config.schedule.kind == "none" || !quant::has_size_target(options)) return;
+  const auto average_weight_bits = [&](const quant::QuantOptions& with) {
+    const layers::Graph graph = quant::insert_fake_quant(
+        experiment.float_graph, with, profile_of(config), experiment.input_is_signed);
+    double bits = 0.0;
+    double elements = 0.0;
+    for (const layers::Node& node : graph.nodes()) {
+      if (!quant::is_fake_quant(node) || !quant::quantizes_weight(node)) continue;
+      const auto count = static_cast<double>(graph.find(node.inputs[0])->shape("shape").elements());
+      bits += count * static_cast<double>(node.integer("bits", 8));
+      elements += count;
+    }
+    return bits / elements;
+  };
+  quant::QuantOptions least = options;
   least.weight_bits = least.min_bits;
-  const layers::Graph graph = quant::insert_fake_quant(
-      experiment.float_graph, least, profile_of(config), experiment.input_is_signed);
-  double bits = 0.0;
-  double elements = 0.0;
-  for (const layers::Node& node : graph.nodes()) {
-    if (!quant::is_fake_quant(node) || !quant::quantizes_weight(node)) continue;
-    const auto count = static_cast<double>(graph.find(node.inputs[0])->shape("shape").elements());
-    bits += count * static_cast<double>(node.integer("bits", 8));
-    elements += count;
-  }
-  const double reachable = bits / elements / kRealBits;
-  if (config.quant.target_size_ratio >= reachable) return;
-  refuse("quant.target_size_ratio", cat("at least ", reachable, ", what the least widths leave"),
-         cat(config.quant.target_size_ratio),
+  const bool of_equal = options.target_size_of_equal > 0.0;
+  const double whole = of_equal ? average_weight_bits(options) : kRealBits;
+  const double wanted = of_equal ? options.target_size_of_equal : options.target_size_ratio;
+  const double reachable = average_weight_bits(least) / whole;
+  if (wanted >= reachable) return;
+  refuse(of_equal ? "quant.target_size_of_equal" : "quant.target_size_ratio",
+         cat("at least ", reachable, ", what the least widths leave"), cat(wanted),
          "raise it, lower quant.min_bits, or hold fewer layers");
 }
 

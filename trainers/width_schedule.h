@@ -21,7 +21,7 @@ ScheduleEpochs schedule_epochs(const Config& config);
 /// @throws ConfigError for a schedule that ends before it starts or that its run, or another key,
 /// contradicts.
 void require_possible_schedule(const Config& config, bool has_init);
-/// @throws ConfigError naming quant.target_size_ratio if it is below what quant.min_bits leave.
+/// @throws ConfigError naming quant's target of size if it is below what quant.min_bits leave.
 void require_reachable_size(const Config& config, const Experiment& experiment);
 
 /// [quant] as a scheduled run starts: every width that is free is quant.max_bits.

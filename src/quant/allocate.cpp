@@ -5,12 +5,15 @@
 #include <utility>
 
 #include "bitloom/core/error.h"
+#include "exact_widths.h"
 #include "width_search.h"
 
 namespace bitloom::quant {
 namespace {
 
 using Bits = std::vector<int>;
+
+constexpr std::int64_t kMostNodes = 300'000;  // of branch and bound: some milliseconds
 
 void require_finite(const AllocationProblem& problem) {
   for (const AllocationItem& item : problem.items) {
@@ -90,7 +93,7 @@ Allocation allocate(const AllocationProblem& problem, const AllocationGoal& goal
   repair(widths);
   spend(widths);
   improve(widths);
-  Allocation allocation = finished(problem, widths.bits());
+  Allocation allocation = finished(problem, exact_bits(problem, goal, widths.bits(), kMostNodes));
   allocation.real_bits = real;
   return allocation;
 }

@@ -9,6 +9,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/quant/passes.h"
+#include "bitloom/quant/refine_bits.h"
 
 namespace bitloom::quant {
 namespace {
@@ -65,18 +66,41 @@ double budget_of(const char* key, double ratio, double full, const AllocationPro
                               cat(ratio), "raise it, lower quant.min_bits, or hold fewer layers"});
 }
 
+// Items of one kind to choose, the others as they are and free of charge.
+AllocationProblem choosing(const AllocationProblem& problem, const std::vector<int>& bits,
+                           bool weights) {
+  AllocationProblem part = problem;
+  for (std::size_t i = 0; i < bits.size(); ++i) {
+    AllocationItem& item = part.items[i];
+    if (item.is_weight == weights) continue;
+    item.min_bits = item.max_bits = bits[i];
+    item.cost_per_bit = 0.0;
+  }
+  return part;
+}
+
+bool measures_in_company(const QuantOptions& options, AllocationMethod method) {
+  return options.noise_rule == "measured" && method == AllocationMethod::kClosedForm;
+}
+
 // Weights by their size, activations by the width that equal ones have, each on its own.
-Allocation within_size(const AllocationProblem& sizes, const std::vector<int>& equal, double ratio,
+Allocation within_size(const AllocationProblem& sizes, NoiseProbe& probe,
+                       const std::vector<int>& equal, const QuantOptions& options,
                        AllocationMethod method) {
+  const auto budget = [&](const AllocationProblem& part, bool weights) {
+    if (!weights) return average_bits(sizes, equal, false);
+    return options.target_size_of_equal > 0.0
+               ? budget_of("quant.target_size_of_equal", options.target_size_of_equal,
+                           average_bits(sizes, equal, true), part)
+               : budget_of("quant.target_size_ratio", options.target_size_ratio, kRealBits, part);
+  };
   Allocation whole;
   whole.bits.resize(sizes.items.size());
   whole.real_bits.resize(sizes.items.size());
   for (const bool weights : {true, false}) {
     const AllocationProblem part = only(sizes, weights);
     if (part.items.empty()) continue;
-    const double budget = weights ? budget_of("quant.target_size_ratio", ratio, kRealBits, part)
-                                  : average_bits(sizes, equal, false);
-    const Allocation found = solve(part, {.most_cost = budget}, method);
+    const Allocation found = solve(part, {.most_cost = budget(part, weights)}, method);
     std::size_t next = 0;
     for (std::size_t i = 0; i < sizes.items.size(); ++i) {
       if (sizes.items[i].is_weight != weights) continue;
@@ -84,6 +108,13 @@ Allocation within_size(const AllocationProblem& sizes, const std::vector<int>& e
       whole.real_bits[i] = found.real_bits.empty() ? found.bits[next] : found.real_bits[next];
       ++next;
     }
+  }
+  if (!measures_in_company(options, method)) return whole;
+  for (const bool weights : {true, false}) {
+    const AllocationProblem part = only(sizes, weights);
+    if (part.items.empty()) continue;
+    whole.bits = refine_bits(choosing(sizes, whole.bits, weights), probe,
+                             {.most_cost = budget(part, weights)}, whole.bits);
   }
   return whole;
 }
@@ -247,20 +278,27 @@ Allocation choose_bits(const AllocationProblem& sizes, NoiseProbe& probe,
                        const std::vector<int>& equal, const QuantOptions& options,
                        AllocationMethod method) {
   Allocation found;
+  const bool in_company = measures_in_company(options, method);
   if (options.target_bit_operations > 0.0) {
     AllocationProblem operations = sizes;
     count_bit_operations(operations, probe);
-    const double budget = budget_of("quant.target_bit_operations", options.target_bit_operations,
-                                    kWidestProducts, operations);
-    found = solve(operations, {.most_cost = budget}, method);
-  } else if (options.target_size_ratio > 0.0) {
-    found = within_size(sizes, equal, options.target_size_ratio, method);
+    const AllocationGoal goal{.most_cost = budget_of("quant.target_bit_operations",
+                                                     options.target_bit_operations, kWidestProducts,
+                                                     operations)};
+    found = solve(operations, goal, method);
+    if (in_company) found.bits = refine_bits(operations, probe, goal, found.bits);
+  } else if (has_size_target(options)) {
+    found = within_size(sizes, probe, equal, options, method);
   } else {
     const bool given = options.target_sqnr_db > 0.0;
-    found = at_sqnr(sizes, probe,
-                    {.wanted = given ? options.target_sqnr_db : measured_db(probe, sizes, equal),
-                     .predicted = given ? options.target_sqnr_db : sizes.sqnr_db(equal)},
-                    method);
+    const double wanted = given ? options.target_sqnr_db : measured_db(probe, sizes, equal);
+    found = at_sqnr(
+        sizes, probe,
+        {.wanted = wanted, .predicted = given ? options.target_sqnr_db : sizes.sqnr_db(equal)},
+        method);
+    if (in_company) {
+      found.bits = refine_bits(sizes, probe, {.least_sqnr_db = wanted}, found.bits);
+    }
   }
   found.cost = sizes.cost(found.bits);
   found.sqnr_db = sizes.sqnr_db(found.bits);

@@ -65,7 +65,8 @@ std::vector<double> closed_form_bits(const AllocationProblem& problem, const All
 /// closed_form_bits(), rounded to the nearest, then repaired by the items' own noises: widths rise
 /// (fall) where that gains most noise for its cost until the goal is met, and what it leaves over
 /// is spent. Then every width in turn is forced a bit or two up or down and the others answer in
-/// the same way; the best of those moves is taken until none is better.
+/// the same way; the best of those moves is taken until none is better. Without products, branch
+/// and bound around the result goes on to the optimum, or to its limit of 300,000 steps.
 /// @throws ConfigError if no widths within the limits meet the goal; it names what they can reach.
 Allocation allocate(const AllocationProblem& problem, const AllocationGoal& goal);
 

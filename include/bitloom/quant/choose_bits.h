@@ -43,11 +43,12 @@ enum class AllocationMethod : std::uint8_t { kClosedForm, kGreedy, kExhaustive }
 ///   target_bit_operations  least noise at that share of the bit-operations of 8 x 8 bits;
 ///   target_size_ratio      weights: least noise at that share of their float size; activations:
 ///                          least noise at the average width that equal widths give them;
+///   target_size_of_equal   the same at that share of the weights' size at the equal widths;
 ///   target_sqnr_db         least average_weight + average_activation bits at that SQNR, as
-///   measured
-///                          on the probe's images: the prediction that the solver is asked for is
-///                          corrected by measurement, one pass each time;
+///                          measured on the probe's images: the prediction that the solver is
+///                          asked for is corrected by measurement, one pass each time;
 ///   none of them           the same at the SQNR of the equal widths.
+/// With noise_rule = "measured" the closed form's widths then go through refine_bits().
 /// @throws ConfigError for goals that the limits cannot meet, with the key and what they can reach.
 Allocation choose_bits(const AllocationProblem& sizes, NoiseProbe& probe,
                        const std::vector<int>& equal, const QuantOptions& options,

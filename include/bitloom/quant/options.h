@@ -35,14 +35,17 @@ struct QuantOptions {
   int max_bits = 8;                ///< likewise
   double target_sqnr_db = 0.0;     ///< bits = auto: of the logits; 0: as equal widths have
   double target_size_ratio = 0.0;  ///< bits = auto: weights / their float size; 0: no such target
+  /// bits = auto: weights / their size at equal widths; 0: no such target
+  double target_size_of_equal = 0.0;
   double target_bit_operations = 0.0;  ///< bits = auto: share of those of w8a8; 0: no such target
-  std::string noise_rule = "refined";  ///< bits = auto: "plain" (harmonic) or "refined" (gains)
-  bool narrow_weights = false;         ///< symmetric range below 8 bits too
-  bool asymmetric = false;             ///< u8 with a calibrated zero point for signed activations
-  bool per_channel = true;             ///< one weight scale per output channel; else per tensor
-  std::string lr_scaling = "none";     ///< of one- and two-bit weights: "none", "glorot" (levels.h)
-  bool shift_batch_norm = false;       ///< qat: batch norm by shifts: kernels/shift_batch_norm.h
-  std::string forward = "integer";     ///< "integer" kernels or "float" simulation in training
+  /// bits = auto: "plain" (harmonic), "refined" (gains), "measured" (quant/refine_bits.h)
+  std::string noise_rule = "refined";
+  bool narrow_weights = false;      ///< symmetric range below 8 bits too
+  bool asymmetric = false;          ///< u8 with a calibrated zero point for signed activations
+  bool per_channel = true;          ///< one weight scale per output channel; else per tensor
+  std::string lr_scaling = "none";  ///< of one- and two-bit weights: "none", "glorot" (levels.h)
+  bool shift_batch_norm = false;    ///< qat: batch norm by shifts: kernels/shift_batch_norm.h
+  std::string forward = "integer";  ///< "integer" kernels or "float" simulation in training
   std::int64_t calibration_images = 1024;  ///< from the validation split
   double ema_decay = 0.99;   ///< quantizer = ema: range = decay * range + (1-decay) * batch
   double pact_decay = 2e-4;  ///< quantizer = pact: L2 decay of the learned clips
@@ -65,6 +68,11 @@ inline bool has_activation_grids(std::string_view method) {
 /// The same of all options: none with activations of 32 bits.
 inline bool has_activation_grids(const QuantOptions& options) {
   return has_activation_grids(options.method) && options.activation_bits != 32;
+}
+
+/// True where quant.bits = auto aims at a size of the weights.
+inline bool has_size_target(const QuantOptions& options) {
+  return options.target_size_ratio > 0.0 || options.target_size_of_equal > 0.0;
 }
 
 /// True where training puts tanh between weights and their codes (quant/dorefa.h).
