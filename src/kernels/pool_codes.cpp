@@ -4,7 +4,9 @@
 #include <array>
 #include <cstring>
 
+#include "average_codes.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/kernels/highway.h"
 
 namespace bitloom::kernels {
 namespace {
@@ -124,6 +126,45 @@ void avg_pool(const Code* source, const Shape& shape, const integer::Window& win
   });
 }
 
+// Windows that average_window takes; pixel by pixel, and by channels where there are few pixels.
+void avg_pool_small(ConstTensorView source, const integer::Window& window, std::int32_t zero_point,
+                    TensorView destination) {
+  constexpr std::int64_t kBlock = 256;  // channels
+  const Shape& shape = source.shape();
+  const Shape& out = destination.shape();
+  const std::int64_t channels = shape.c();
+  const std::int64_t columns = out.w();
+  const std::int64_t rows = out.h();
+  const std::int64_t blocks = (channels + kBlock - 1) / kBlock;
+  const auto* from = static_cast<const std::uint8_t*>(source.raw());
+  auto* to = static_cast<std::uint8_t*>(destination.raw());
+  apply_highway_cap();
+  parallel_for(
+      out.n() * rows * columns * blocks, 16, [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          const std::int64_t pixel = i / blocks;
+          const std::int64_t y = pixel / columns % rows;
+          const std::int64_t x = pixel % columns;
+          const Inside down = inside(y, window.kernel_h, window, shape.h());
+          const Inside along = inside(x, window.kernel_w, window, shape.w());
+          const std::int32_t pixels = pixels_inside(shape, window, y, x);
+          const std::int32_t count = pixels_counted(shape, window, y, x);
+          const std::int64_t top = pixel / (rows * columns) * shape.h() + down.origin + down.first;
+          const AverageWindow average{
+              .first = from + (top * shape.w() + along.origin + along.first) * channels,
+              .rows = down.last - down.first,
+              .columns = along.last - along.first,
+              .row_step = shape.w() * channels,
+              .column_step = channels,
+              .padding = (count - pixels) * zero_point,
+              .count = count,
+              .flip = static_cast<std::uint8_t>(source.dtype() == DType::kS8 ? 0x80 : 0)};
+          const std::int64_t block = i % blocks * kBlock;
+          average_window(average, block, std::min(block + kBlock, channels), to + pixel * channels);
+        }
+      });
+}
+
 }  // namespace
 
 void max_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
@@ -175,6 +216,9 @@ void max_pool_gradient(ConstTensorView destination_gradient, const integer::Wind
 
 void avg_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
                     std::int32_t zero_point) noexcept {
+  if (window.kernel_h * window.kernel_w <= kAverageWindow) {
+    return avg_pool_small(source, window, zero_point, destination);
+  }
   const Shape& shape = source.shape();
   const Shape& out = destination.shape();
   if (source.dtype() == DType::kU8) {

@@ -8,6 +8,7 @@
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/random.h"
 #include "bitloom/kernels/f32_pool.h"
+#include "support/highway_targets.h"
 #include "support/reference_ops.h"
 #include "support/tensor_matchers.h"
 
@@ -150,6 +151,38 @@ TEST(CountedAverages, AddTheZeroPointForPadding) {
   avg_pool_codes(codes, {.kernel_h = 3, .kernel_w = 3, .pad = 1, .count_pad = true}, out, 3);
   EXPECT_EQ(out.data<std::uint8_t>()[0], 7);
   EXPECT_EQ(out.data<std::uint8_t>()[4], 12);
+}
+
+// Every sum of so many codes: channel c sums up to c. Ties of even counts are among them.
+template <typename Code>
+void check_every_sum(std::int64_t count, int lowest) {
+  const std::int64_t channels = 255 * count + 1;
+  Tensor codes(kDTypeOf<Code>, Shape{1, channels, 1, count});
+  for (std::int64_t c = 0; c < channels; ++c) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t code = c / count + (i < c % count ? 1 : 0) + lowest;
+      codes.data<Code>()[i * channels + c] = static_cast<Code>(code);
+    }
+  }
+  Tensor out(kDTypeOf<Code>, Shape{1, channels, 1, 1});
+  avg_pool_codes(codes, {.kernel_h = 1, .kernel_w = count}, out);
+  std::int64_t wrong = 0;
+  for (std::int64_t c = 0; c < channels; ++c) {
+    const std::int64_t twice = 2 * (c % count);
+    const std::int64_t floor = c / count;
+    const bool up = twice > count || (twice == count && floor % 2 != 0);
+    wrong += out.data<Code>()[c] != static_cast<Code>(floor + (up ? 1 : 0) + lowest);
+  }
+  EXPECT_EQ(wrong, 0) << "of " << channels << " sums of " << count;
+}
+
+TEST(AvgPoolSums, RoundsEverySumHalfToEvenOnEveryTarget) {
+  for_each_highway_target([] {
+    for (const std::int64_t count : {1, 2, 3, 4, 6, 7, 9, 12, 49, 64, 100, 256}) {
+      check_every_sum<std::uint8_t>(count, 0);
+      check_every_sum<std::int8_t>(count, -128);
+    }
+  });
 }
 
 // The window of a global average.
