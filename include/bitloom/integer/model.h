@@ -11,6 +11,7 @@
 
 #include "bitloom/core/tensor.h"
 #include "bitloom/integer/affine.h"
+#include "bitloom/integer/tuned_plan.h"
 
 namespace bitloom::integer {
 
@@ -143,7 +144,8 @@ struct Model {
   std::string weights_label;  ///< "w8a8"
   Tensor input_table;         ///< [C, 256] of tensors[0].dtype: pixel -> real or code
   std::vector<TensorInfo> tensors;
-  std::vector<Layer> layers;  ///< in execution order
+  std::vector<Layer> layers;     ///< in execution order
+  std::vector<TunedPlan> tuned;  ///< measured choices of kernels; each for one machine
 
   std::int64_t classes() const { return tensors.back().shape.c(); }
 };
