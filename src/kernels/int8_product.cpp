@@ -77,6 +77,22 @@ Convolution::primitive_desc describe(const Int8Problem& problem, const ProductDi
           attr};
 }
 
+/// "avx512_core_vnni" of "brgconv:avx512_core_vnni".
+std::string isa_of(const Convolution::primitive_desc& pd) {
+  const std::string name = pd.impl_info_str();
+  return name.substr(name.find_last_of(':') + 1);
+}
+
+/// The next of oneDNN's implementations on the same instructions: those on weaker ones saturate
+/// pairs of products (AVX2) or do not fuse the residual's multiply-add (SSE4.1).
+void take_next(Convolution::primitive_desc& pd) {
+  const std::string isa = isa_of(pd);
+  while (pd.next_impl()) {
+    if (isa_of(pd) == isa) return;
+  }
+  throw BackendError(cat(kPlace, ": oneDNN has no other implementation on ", isa));
+}
+
 /// to[i] = float(code - zero_point), exact.
 template <typename T>
 void convert_codes(const T* codes, std::int64_t count, std::int32_t zero_point, float* to) {
@@ -176,7 +192,8 @@ class Int8Product::Impl {
 
 void Int8Product::Impl::plan() {
   with_onednn_errors(kPlace, [&] {
-    const Convolution::primitive_desc pd = describe(problem_, dims_, residual_);
+    Convolution::primitive_desc pd = describe(problem_, dims_, residual_);
+    for (int i = 0; i < problem_.choice; ++i) take_next(pd);
     const std::string name = pd.impl_info_str();
     if (name.find("ref") != std::string::npos) {
       throw BackendError(cat("oneDNN has only its plain reference (", name, ") for ",

@@ -1,9 +1,12 @@
-// The shapes and number formats over which oneDNN's int8 kernels are held to the reference.
+// The shapes and number formats over which the int8 kernels are held to the reference, and how.
 #pragma once
 
+#include <cstring>
 #include <vector>
 
 #include "bitloom/core/cpu.h"
+#include "bitloom/integer/reference.h"
+#include "bitloom/kernels/int8_product.h"
 #include "integer/random_layer.h"
 
 namespace bitloom::kernels {
@@ -167,6 +170,64 @@ inline integer::LayerCase int8_case(integer::LayerCase shape, const Int8Format& 
   shape.power_of_two = format.power_of_two;
   shape.weights = has_exact_u8s8(isa) ? integer::CodeRange{-127, 127} : integer::CodeRange{-64, 63};
   return shape;
+}
+
+/// As the kernels take it.
+inline Int8Problem problem_of(const integer::LayerCase& problem) {
+  return {.source = problem.source,
+          .source_dtype = dtype_of(problem.source_format),
+          .source_zero_point = problem.source_format.zero_point != 0,
+          .weight = weight_shape(problem),
+          .window = problem.window,
+          .destination_dtype = problem.destination,
+          .clip = bounds_of_t(problem),
+          .residual = problem.residual.has_value(),
+          .residual_dtype = problem.residual ? dtype_of(*problem.residual) : DType::kU8};
+}
+
+inline Tensor by_reference(const integer::LayerCase& problem, const integer::RandomLayer& made) {
+  Tensor acc(DType::kS32, output_shape(problem));
+  integer::accumulate(made.model, made.layer(), made.source, acc);
+  if (problem.destination == DType::kS32) return acc;
+  Tensor out(problem.destination, acc.shape());
+  integer::requantize(made.model, made.layer(), acc, made.residual, out);
+  return out;
+}
+
+template <class Product>
+void load(const integer::LayerCase& problem, const integer::RandomLayer& made, Product& product) {
+  product.set_weights(made.layer().weight);
+  product.set_scales(made.layer().multiplier, made.layer().bias);
+  if (problem.source_format.zero_point != 0) {
+    product.set_source_zero_point(problem.source_format.zero_point);
+  }
+  if constexpr (requires { product.set_residual(0.0F, 0); }) {
+    if (!problem.residual) return;
+    product.set_residual(made.layer().residual_ratio, problem.residual->zero_point);
+  }
+}
+
+/// Elements whose bytes differ.
+inline std::int64_t differences(const Tensor& a, const Tensor& b) {
+  const std::size_t size = size_of(a.dtype());
+  const char* left = static_cast<const char*>(a.raw());
+  const char* right = static_cast<const char*>(b.raw());
+  std::int64_t count = 0;
+  for (std::size_t i = 0; i < a.bytes(); i += size) {
+    count += std::memcmp(left + i, right + i, size) != 0;
+  }
+  return count;
+}
+
+/// Share of codes strictly inside the range: a test that saturates everywhere proves nothing.
+inline double inside(const Tensor& codes, integer::CodeRange range) {
+  std::int64_t count = 0;
+  for (std::int64_t i = 0; i < codes.elements(); ++i) {
+    const std::int32_t code =
+        codes.dtype() == DType::kU8 ? codes.data<std::uint8_t>()[i] : codes.data<std::int8_t>()[i];
+    count += code > range.qmin && code < range.qmax;
+  }
+  return static_cast<double>(count) / static_cast<double>(codes.elements());
 }
 
 }  // namespace bitloom::kernels

@@ -22,6 +22,7 @@ struct Int8Problem {
   integer::Clip clip;     ///< bounds of t: a range of codes, or of reals (kF32); ignored for kS32
   bool residual = false;  ///< of residual_dtype, added before the clip
   DType residual_dtype = DType::kU8;  ///< codes; or kF32 of an f32 destination: t = t + r
+  int choice = 0;  ///< of oneDNN's: 0 the one it prefers, 1 its next on the same instructions, ...
 };
 
 /// Computes, bit for bit, integer/requantize.h (kS32: the accumulators; kF32: clipped(t)).

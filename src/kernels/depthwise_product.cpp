@@ -1,0 +1,273 @@
+#include "bitloom/kernels/depthwise_product.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "bitloom/core/error.h"
+#include "bitloom/core/parallel.h"
+#include "depthwise_rows.h"
+#include "int8_geometry.h"
+
+namespace bitloom::kernels {
+namespace {
+
+constexpr const char* kPlace = "depthwise product";
+constexpr std::int64_t kNarrowest = 16;     // channels of the smallest block
+constexpr double kSafeReal = 1073741824.0;  // 2^30: rounds to an s32 whatever the last bits are
+constexpr std::int64_t kWindow = std::int64_t{kDepthwiseTaps} * kDepthwiseTaps;
+
+/// Why not; "" if it can.
+std::string objection(const Int8Problem& problem) {
+  const bool codes =
+      problem.destination_dtype == DType::kU8 || problem.destination_dtype == DType::kS8;
+  if (problem.weight.rank() != 4 || problem.weight.c() != 1 ||
+      problem.weight.n() != problem.window.groups) {
+    return "no depthwise layer";
+  }
+  if (problem.weight.h() != kDepthwiseTaps || problem.weight.w() != kDepthwiseTaps) {
+    return "a window other than 3x3";
+  }
+  if (problem.window.stride > 2) return "a stride above 2";
+  if (problem.source.c() < kNarrowest) return cat("fewer than ", kNarrowest, " channels");
+  if (!codes || !problem.bias) return "no codes as output";
+  if (problem.residual) return "a residual";
+  return depthwise_layout().bytes == 0 ? "no kernel for this CPU" : "";
+}
+
+/// First channels and sizes of blocks of at most `widest` channels; the last may overlap.
+std::vector<DepthwiseBlock> cut_blocks(std::int64_t channels, int widest) {
+  std::vector<DepthwiseBlock> blocks;
+  std::int64_t first = 0;
+  for (int size = widest; size >= kNarrowest; size /= 2) {
+    for (; first + size <= channels; first += size) {
+      blocks.push_back({.first = first, .channels = size});
+    }
+  }
+  if (first < channels) {
+    blocks.push_back({.first = channels - kNarrowest, .channels = static_cast<int>(kNarrowest)});
+  }
+  return blocks;
+}
+
+/// Calls body(position, channel) for the lanes of all accumulators.
+template <typename Body>
+void for_each_lane(const DepthwiseBlock& block, const Body& body) {
+  const int lanes = block.channels / kDepthwiseAccumulators;
+  for (int a = 0; a < kDepthwiseAccumulators; ++a) {
+    for (int lane = 0; lane < lanes; ++lane) {
+      body(a * lanes + lane, block.first + 16 * (lane / 4) + 4 * a + lane % 4);
+    }
+  }
+}
+
+}  // namespace
+
+class DepthwiseProduct::Impl {
+ public:
+  explicit Impl(const Int8Problem& problem)
+      : output_(product_dims(kPlace, problem.source, problem.weight, problem.window).output) {
+    const std::string reason = objection(problem);
+    if (!reason.empty()) throw BackendError(cat(kPlace, ": ", reason));
+    layout_ = depthwise_layout();
+    const Shape& source = problem.source;
+    images_ = source.n();
+    const bool signed_source = problem.source_dtype == DType::kS8;
+    rows_ = {.h = source.h(),
+             .w = source.w(),
+             .c = source.c(),
+             .oh = output_.h(),
+             .ow = output_.w(),
+             .stride = problem.window.stride,
+             .pad_h = problem.window.pad_h(),
+             .pad_w = problem.window.pad_w(),
+             .flip = static_cast<std::uint8_t>(signed_source ? 0x80 : 0),
+             .signed_output = problem.destination_dtype == DType::kS8};
+    const integer::CodeRange type =
+        rows_.signed_output ? integer::CodeRange{-128, 127} : integer::CodeRange{0, 255};
+    rows_.qmin =
+        static_cast<std::int32_t>(std::max(problem.clip.low, static_cast<float>(type.qmin)));
+    rows_.qmax =
+        static_cast<std::int32_t>(std::min(problem.clip.high, static_cast<float>(type.qmax)));
+    blocks_ = cut_blocks(rows_.c, layout_.bytes);
+    const auto count = static_cast<std::size_t>(rows_.c);
+    weight_.assign(count * kWindow, 0);
+    multiplier_.assign(count, 0.0F);
+    bias_.assign(count, 0.0F);
+    allocate();
+    set_source_zero_point(0);
+  }
+
+  void set_weights(ConstTensorView weight) {
+    std::copy_n(weight.data<std::int8_t>(), weight_.size(), weight_.begin());
+    for (const DepthwiseBlock& block : blocks_) pack_weights(block);
+    set_bases();
+  }
+
+  void set_scales(ConstTensorView multiplier, ConstTensorView bias) {
+    std::copy_n(multiplier.data<float>(), multiplier_.size(), multiplier_.begin());
+    std::copy_n(bias.data<float>(), bias_.size(), bias_.begin());
+    set_bases();
+  }
+
+  void set_source_zero_point(std::int32_t zero_point) {
+    const auto code = static_cast<std::uint8_t>(zero_point);  // of an s8: its bits
+    rows_.pad = static_cast<std::uint8_t>(code ^ rows_.flip);
+    pad_pixel_.assign(static_cast<std::size_t>(rows_.c), code);
+    rows_.pad_pixel = pad_pixel_.data();
+    set_bases();
+  }
+
+  void run(ConstTensorView source, TensorView destination) const noexcept {
+    const auto* from = static_cast<const std::uint8_t*>(source.raw());
+    auto* to = static_cast<std::uint8_t*>(destination.raw());
+    const std::int64_t source_image = rows_.h * rows_.w * rows_.c;
+    const std::int64_t output_image = rows_.oh * rows_.ow * rows_.c;
+    const std::int64_t step = depthwise_pass_rows(rows_.stride);
+    const std::int64_t passes = (rows_.oh + step - 1) / step;
+    // Blocks that overlap write the same bytes, so one thread does them.
+    const auto blocks = static_cast<std::int64_t>(blocks_.size());
+    const std::int64_t groups = rows_.c % kNarrowest == 0 ? blocks : 1;
+    const std::int64_t work = output_image / (groups * passes);
+    parallel_for(groups * images_ * passes, 16384 / std::max<std::int64_t>(work, 1) + 1,
+                 [&](std::int64_t begin, std::int64_t end, int) {
+                   for (std::int64_t i = begin; i < end; ++i) {
+                     const std::int64_t group = i / (images_ * passes);
+                     const std::int64_t image = i / passes % images_;
+                     const std::int64_t row = i % passes * step;
+                     for (std::int64_t b = group * blocks / groups;
+                          b < (group + 1) * blocks / groups; ++b) {
+                       depthwise_pass(rows_, blocks_[static_cast<std::size_t>(b)],
+                                      from + image * source_image, row, to + image * output_image);
+                     }
+                   }
+                 });
+  }
+
+  std::string implementation() const { return cat("bitloom:depthwise:", layout_.target); }
+  const Shape& output() const { return output_; }
+  std::size_t memory_bytes() const { return packed_.bytes() + pad_pixel_.size(); }
+
+ private:
+  std::int64_t operands() const {
+    return std::int64_t{depthwise_pass_rows(rows_.stride)} * kDepthwiseTaps *
+           kDepthwiseAccumulators;
+  }
+  std::int64_t weight_bytes(const DepthwiseBlock& block) const {
+    return operands() * block.channels * (layout_.pairs ? 2 : 1);
+  }
+
+  /// Weights, bases, multipliers and biases of each block, one behind another.
+  void allocate() {
+    const auto lane_bytes = [](const DepthwiseBlock& block) {
+      return block.channels * static_cast<std::int64_t>(sizeof(std::int32_t));
+    };
+    std::int64_t bytes = 0;
+    for (const DepthwiseBlock& block : blocks_) {
+      bytes += weight_bytes(block) + 3 * lane_bytes(block);
+    }
+    packed_ = Tensor(DType::kU8, Shape{bytes});
+    auto* at = static_cast<std::byte*>(packed_.raw());
+    for (DepthwiseBlock& block : blocks_) {
+      block.weight = reinterpret_cast<std::int8_t*>(at);
+      at += weight_bytes(block);
+      block.base = reinterpret_cast<std::int32_t*>(at);
+      at += lane_bytes(block);
+      block.multiplier = reinterpret_cast<float*>(at);
+      at += lane_bytes(block);
+      block.bias = reinterpret_cast<float*>(at);
+      at += lane_bytes(block);
+    }
+  }
+
+  std::int8_t weight_at(std::int64_t channel, int row, int column) const {
+    if (row < 0 || row >= kDepthwiseTaps) return 0;
+    return weight_[static_cast<std::size_t>(channel * kWindow + row * kDepthwiseTaps + column)];
+  }
+
+  void pack_weights(const DepthwiseBlock& block) {
+    auto* quads = block.weight;
+    for (int shift = 0; shift < depthwise_pass_rows(rows_.stride); ++shift) {
+      for (int column = 0; column < kDepthwiseTaps; ++column) {
+        pack_column(block, shift, column, quads);
+        quads += kDepthwiseAccumulators * block.channels * (layout_.pairs ? 2 : 1);
+      }
+    }
+  }
+
+  /// One column of the window for the output row `shift` of a pass.
+  void pack_column(const DepthwiseBlock& block, int shift, int column, std::int8_t* to) const {
+    const int lanes = block.channels / kDepthwiseAccumulators;
+    auto* pairs = reinterpret_cast<std::int16_t*>(to);
+    for_each_lane(block, [&](int position, std::int64_t channel) {
+      const int a = position / lanes;
+      for (int row = 0; row < 4; ++row) {
+        const std::int8_t value = weight_at(channel, row - shift, column);
+        if (layout_.pairs) {
+          pairs[((2 * a + row % 2) * lanes + position % lanes) * 2 + row / 2] = value;
+        } else {
+          to[position * 4 + row] = value;
+        }
+      }
+    });
+  }
+
+  /// What depends on weights, scales and the zero point together.
+  void set_bases() {
+    double reach = 0.0;
+    for (std::int64_t c = 0; c < rows_.c; ++c) {
+      double size = 0.0;
+      for (std::int64_t k = 0; k < kWindow; ++k) {
+        size += std::abs(static_cast<double>(weight_[static_cast<std::size_t>(c * kWindow + k)]));
+      }
+      const auto i = static_cast<std::size_t>(c);
+      reach = std::max(reach, 255.0 * size * std::abs(static_cast<double>(multiplier_[i])) +
+                                  std::abs(static_cast<double>(bias_[i])));
+    }
+    rows_.clamps_reals = !(reach < kSafeReal);
+    for (const DepthwiseBlock& block : blocks_) {
+      for_each_lane(block, [&](int position, std::int64_t channel) {
+        std::int32_t sum = 0;
+        for (std::int64_t k = 0; k < kWindow; ++k) {
+          sum += weight_[static_cast<std::size_t>(channel * kWindow + k)];
+        }
+        const auto i = static_cast<std::size_t>(channel);
+        block.base[position] = -std::int32_t{rows_.pad} * sum;
+        block.multiplier[position] = multiplier_[i];
+        block.bias[position] = bias_[i];
+      });
+    }
+  }
+
+  Shape output_;
+  DepthwiseLayout layout_;
+  DepthwiseRows rows_;
+  std::int64_t images_ = 1;
+  std::vector<DepthwiseBlock> blocks_;
+  std::vector<std::int8_t> weight_;  ///< [C, 3, 3]
+  std::vector<float> multiplier_, bias_;
+  std::vector<std::uint8_t> pad_pixel_;
+  Tensor packed_;
+};
+
+DepthwiseProduct::DepthwiseProduct(const Int8Problem& problem)
+    : impl_(std::make_unique<Impl>(problem)) {}
+DepthwiseProduct::~DepthwiseProduct() = default;
+DepthwiseProduct::DepthwiseProduct(DepthwiseProduct&&) noexcept = default;
+DepthwiseProduct& DepthwiseProduct::operator=(DepthwiseProduct&&) noexcept = default;
+
+void DepthwiseProduct::set_weights(ConstTensorView weight_s8) { impl_->set_weights(weight_s8); }
+void DepthwiseProduct::set_scales(ConstTensorView multiplier, ConstTensorView bias) {
+  impl_->set_scales(multiplier, bias);
+}
+void DepthwiseProduct::set_source_zero_point(std::int32_t zero_point) {
+  impl_->set_source_zero_point(zero_point);
+}
+void DepthwiseProduct::run(ConstTensorView source, TensorView destination) const noexcept {
+  impl_->run(source, destination);
+}
+std::string DepthwiseProduct::implementation() const { return impl_->implementation(); }
+Shape DepthwiseProduct::destination() const { return impl_->output(); }
+std::size_t DepthwiseProduct::memory_bytes() const { return impl_->memory_bytes(); }
+
+}  // namespace bitloom::kernels
