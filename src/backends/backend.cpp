@@ -7,7 +7,10 @@ namespace bitloom::backends {
 const std::vector<Backend>& all_backends() {
   static const std::vector<Backend> backends{
       {.name = "onednn",
-       .implementations = {{"xnor", plan_faster_xnor}, {"onednn", plan_onednn}},
+       .implementations = {{"xnor", plan_faster_xnor},
+                           {"own", plan_own},
+                           {"onednn", plan_onednn},
+                           {"onednn-next", plan_onednn_next}},
        .sums_pairs = true},
       {.name = "onednn-bf16", .implementations = {{"onednn-bf16", plan_bf16}}, .bf16 = true},
       {.name = "reference", .implementations = {{"reference", plan_reference}}},
@@ -28,17 +31,28 @@ const Backend& backend_named(std::string_view name) {
                      .remedy = ""});
 }
 
-Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context) {
+Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context,
+              std::string_view preferred) {
   Choice choice;
-  for (const Implementation& implementation : implementations) {
+  const auto takes = [&](const Implementation& implementation) {
     PlanResult result = implementation.plan(context);
     if (auto* runner = std::get_if<std::unique_ptr<LayerRunner>>(&result)) {
       choice.runner = std::move(*runner);
-      return choice;
+      choice.name = implementation.name;
+      return true;
     }
     const std::string& reason = std::get<Declined>(result).reason;
-    if (reason.empty()) continue;
-    choice.declined += cat(choice.declined.empty() ? "" : "; ", implementation.name, ": ", reason);
+    if (!reason.empty()) {
+      choice.declined +=
+          cat(choice.declined.empty() ? "" : "; ", implementation.name, ": ", reason);
+    }
+    return false;
+  };
+  for (const Implementation& implementation : implementations) {
+    if (implementation.name == preferred && takes(implementation)) return choice;
+  }
+  for (const Implementation& implementation : implementations) {
+    if (implementation.name != preferred && takes(implementation)) return choice;
   }
   return choice;
 }

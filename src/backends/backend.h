@@ -76,7 +76,7 @@ struct Implementation {
 
 struct Backend {
   std::string_view name;
-  std::vector<Implementation> implementations;  ///< fastest first
+  std::vector<Implementation> implementations;  ///< fastest first; tune.h measures
   bool sums_pairs = false;  ///< products on the CPU's own u8*s8 instructions: profiles matter
   bool bf16 = false;        ///< reals between layers are bf16, but for the model's output
 };
@@ -86,14 +86,16 @@ const std::vector<Backend>& all_backends();
 /// @throws ConfigError listing the known names.
 const Backend& backend_named(std::string_view name);
 
-/// First implementation that takes the layer, and what the ones before it said, "name: reason;
-/// ...".
+/// The implementation that takes a layer, and what those before it said, "name: reason; ...".
 struct Choice {
   std::unique_ptr<LayerRunner> runner;  ///< null if all declined
+  std::string name;                     ///< of the implementation
   std::string declined;
 };
 
-Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context);
+/// The one named `preferred` if there is one that takes the layer, else the first that does.
+Choice choose(const std::vector<Implementation>& implementations, const LayerContext& context,
+              std::string_view preferred = {});
 
 /// Runs a layer by the integer library's own loops, under the name that rows show.
 std::unique_ptr<LayerRunner> own_loops(const LayerContext& context, std::string implementation);
@@ -101,6 +103,10 @@ std::unique_ptr<LayerRunner> own_loops(const LayerContext& context, std::string 
 /// The reference executor as an implementation; takes every layer.
 PlanResult plan_reference(const LayerContext& context);
 PlanResult plan_onednn(const LayerContext& context);
+/// Static products on the second of oneDNN's kernels for them: at times the faster one.
+PlanResult plan_onednn_next(const LayerContext& context);
+/// Our own kernels for codes: depthwise convolutions, averages.
+PlanResult plan_own(const LayerContext& context);
 /// Float and weight-only layers whose numbers are bf16 (Backend::bf16).
 PlanResult plan_bf16(const LayerContext& context);
 PlanResult plan_xnor(const LayerContext& context);

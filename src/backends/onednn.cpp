@@ -7,6 +7,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/integer/reference.h"
 #include "bitloom/kernels/int8_product.h"
+#include "int8_problem.h"
 #include "onednn.h"
 
 namespace bitloom::backends {
@@ -36,13 +37,6 @@ class Int8Runner final : public LayerRunner {
  private:
   kernels::Int8Product product_;
 };
-
-/// What the layer's last step holds t within: codes, or reals where the output is f32.
-integer::Clip bounds_of_t(const LayerContext& context) {
-  if (context.output().dtype == DType::kF32) return context.layer.clip;
-  const integer::CodeRange range = integer::code_range(context.layer, context.output());
-  return {.low = static_cast<float>(range.qmin), .high = static_cast<float>(range.qmax)};
-}
 
 /// oneDNN's accumulators and integer/requantize.h behind them, where oneDNN cannot round as it: to
 /// signs, with two scales, with a real residual.
@@ -95,31 +89,12 @@ class SumsRunner final : public LayerRunner {
   kernels::Int8Product product_;
 };
 
-bool needs_sums(const LayerContext& context) {
-  return context.output().format.grid == integer::Grid::kBinary ||
-         integer::has_two_scales(context.layer) ||
-         (context.layer.inputs.size() == 2 && context.input(1).dtype == DType::kF32);
-}
-
 PlanResult plan_int8(const LayerContext& context) {
   const std::string reason =
       saturation(context.isa, context.input(0).format, context.layer.weight_range);
   if (!reason.empty()) return Declined{reason};
   if (needs_sums(context)) return std::make_unique<SumsRunner>(context);
-  const integer::Layer& layer = context.layer;
-  const bool residual = layer.inputs.size() == 2;
-  return std::make_unique<Int8Runner>(
-      context,
-      kernels::Int8Problem{.source = context.input(0).shape.with_batch(context.batch),
-                           .source_dtype = context.input(0).dtype,
-                           .source_zero_point = context.input(0).format.zero_point != 0,
-                           .weight = layer.weight.shape(),
-                           .window = layer.window,
-                           .destination_dtype = context.output().dtype,
-                           .bias = true,
-                           .clip = bounds_of_t(context),
-                           .residual = residual,
-                           .residual_dtype = residual ? context.input(1).dtype : DType::kU8});
+  return std::make_unique<Int8Runner>(context, int8_problem(context));
 }
 
 PlanResult plan_product(const LayerContext& context) {
@@ -170,6 +145,21 @@ std::string saturation(Isa isa, const integer::AffineFormat& source, integer::Co
 
 PlanResult plan_own_loop(const LayerContext& context) {
   return own_loops(context, cat("bitloom:", integer::to_word(context.layer.op)));
+}
+
+PlanResult plan_onednn_next(const LayerContext& context) {
+  const integer::Layer& layer = context.layer;
+  if (!context.is_product() || layer.mode != integer::ComputeMode::kStatic || needs_sums(context) ||
+      !saturation(context.isa, context.input(0).format, layer.weight_range).empty()) {
+    return Declined{};
+  }
+  try {
+    kernels::Int8Problem problem = int8_problem(context);
+    problem.choice = 1;
+    return std::make_unique<Int8Runner>(context, problem);
+  } catch (const BackendError&) {
+    return Declined{};  // its first one's reason says it all
+  }
 }
 
 PlanResult plan_onednn(const LayerContext& context) {

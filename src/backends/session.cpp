@@ -11,108 +11,13 @@
 #include "bitloom/core/arena.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
-#include "bitloom/integer/profile.h"
 #include "bitloom/integer/reference.h"
-#include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/sign_bits.h"
+#include "buffer_plan.h"
+#include "session_plan.h"
 
 namespace bitloom::backends {
 namespace {
-
-/// @throws BackendError if the backend would compute the model's profile wrongly on this CPU.
-void check_profile(const integer::Model& model, const Backend& backend) {
-  if (model.profile.empty() || !backend.sums_pairs) return;
-  const std::string objection =
-      integer::profile_objection(integer::profile_named(model.profile), effective_isa());
-  if (objection.empty()) return;
-  throw BackendError(cat("backend ", backend.name, ": ", objection,
-                         "; export with --profile=int8-reduced or run with --backend=reference"));
-}
-
-int activation_bits(const LayerContext& context) {
-  if (context.layer.mode == integer::ComputeMode::kDynamic) return context.layer.source_format.bits;
-  return context.input(0).dtype == DType::kF32 ? 32 : context.input(0).format.bits;
-}
-
-PlanRow row_of(const LayerContext& context) {
-  return {.layer = context.layer.name,
-          .op = std::string(integer::to_word(context.layer.op)),
-          .mode = std::string(integer::to_word(context.layer.mode)),
-          .weight_bits = context.layer.weight_bits,
-          .activation_bits = activation_bits(context),
-          .implementation = "",
-          .isa = std::string(to_word(context.isa)),
-          .declined = ""};
-}
-
-/// The model's tensors as the backend carries them.
-std::vector<integer::TensorInfo> carried_tensors(const integer::Model& model,
-                                                 const Backend& backend) {
-  std::vector<integer::TensorInfo> tensors = model.tensors;
-  if (!backend.bf16) return tensors;
-  for (std::size_t i = 0; i + 1 < tensors.size(); ++i) {
-    if (tensors[i].dtype == DType::kF32) tensors[i].dtype = DType::kBf16;
-  }
-  return tensors;
-}
-
-/// The table in the type of what it fills.
-Tensor carried_table(const Tensor& table, DType dtype) {
-  if (table.dtype() == dtype || dtype != DType::kBf16) return table.clone();
-  Tensor out(dtype, table.shape());
-  kernels::to_bf16(table.data<float>(), 1, table.elements(), nullptr, out.data<Bf16>());
-  return out;
-}
-
-/// Which memory each tensor lies in, and when that memory must hold.
-struct BufferPlan {
-  std::vector<std::size_t> buffer_of;  ///< per tensor
-  std::vector<Lifetime> lifetimes;     ///< per buffer
-};
-
-/// Step 0 encodes the input, step i + 1 runs layer i. A residual that nobody reads later lends its
-/// memory to the output, so that oneDNN's sum finds it in place.
-BufferPlan plan_buffers(const integer::Model& model, const std::vector<std::size_t>& sizes) {
-  const int steps = static_cast<int>(model.layers.size());
-  std::vector<int> last_read(model.tensors.size(), 0);
-  for (int step = 1; step <= steps; ++step) {
-    for (const int input : model.layers[static_cast<std::size_t>(step - 1)].inputs) {
-      last_read[static_cast<std::size_t>(input)] = step;
-    }
-  }
-  const auto bytes = [&](std::size_t tensor) { return sizes[tensor]; };
-  BufferPlan plan{.buffer_of = std::vector<std::size_t>(model.tensors.size(), 0), .lifetimes = {}};
-  plan.lifetimes.push_back({bytes(0), 0, last_read[0]});
-  for (int step = 1; step <= steps; ++step) {
-    const integer::Layer& layer = model.layers[static_cast<std::size_t>(step - 1)];
-    const std::size_t output = static_cast<std::size_t>(layer.output);
-    const int last = std::max(step, last_read[output]);
-    if (layer.inputs.size() == 2) {
-      const std::size_t source = static_cast<std::size_t>(layer.inputs[0]);
-      const std::size_t residual = static_cast<std::size_t>(layer.inputs[1]);
-      if (last_read[residual] == step && bytes(residual) == bytes(output) &&
-          plan.buffer_of[source] != plan.buffer_of[residual]) {
-        plan.buffer_of[output] = plan.buffer_of[residual];
-        plan.lifetimes[plan.buffer_of[output]].last = last;
-        continue;
-      }
-    }
-    plan.buffer_of[output] = plan.lifetimes.size();
-    plan.lifetimes.push_back({bytes(output), step, last});
-  }
-  return plan;
-}
-
-/// Every tensor in memory of its own, for all steps.
-BufferPlan plan_separate_buffers(const integer::Model& model,
-                                 const std::vector<std::size_t>& sizes) {
-  BufferPlan plan;
-  for (const std::size_t size : sizes) {
-    plan.buffer_of.push_back(plan.lifetimes.size());
-    plan.lifetimes.push_back({size, 0, static_cast<int>(model.layers.size())});
-  }
-  return plan;
-}
 
 /// Hands what was freed back to the system: the plain weights, and what planning took meanwhile.
 void return_free_memory() {
@@ -142,6 +47,7 @@ class Session::Impl {
     }
     const Backend& backend = backend_named(options.backend);
     check_profile(model, backend);
+    prefer_ = preferred_implementations(model, options);
     infos_ = carried_tensors(model, backend);
     table_ = carried_table(model.input_table, infos_.front().dtype);
     plan_layers(backend);
@@ -184,6 +90,9 @@ class Session::Impl {
   };
 
   void plan_layers(const Backend& backend);
+  std::string_view preferred(std::size_t layer) const {
+    return prefer_.empty() ? std::string_view() : prefer_[layer];
+  }
   void plan_bits();
   void plan_memory();
   void drop_plain_weights(std::size_t layer);
@@ -191,6 +100,7 @@ class Session::Impl {
   std::unique_ptr<integer::Model> owned_;
   const integer::Model& model_;
   SessionOptions options_;
+  std::vector<std::string> prefer_;  ///< one a layer, or none
   std::vector<integer::TensorInfo> infos_;
   Tensor table_;  ///< pixels to tensors[0]
   std::vector<PlanRow> plan_;
@@ -214,8 +124,9 @@ void Session::Impl::plan_layers(const Backend& backend) {
                                .tensors = infos_,
                                .batch = options_.batch,
                                .isa = effective_isa()};
-    Choice choice = choose(implementations, context);
+    Choice choice = choose(implementations, context, preferred(plan_.size()));
     PlanRow row = row_of(context);
+    row.chosen = choice.name;
     row.declined = choice.declined;
     if (choice.runner == nullptr) {
       const std::string reason =

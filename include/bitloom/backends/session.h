@@ -17,6 +17,9 @@ struct SessionOptions {
   std::int64_t batch = 1;
   bool fallback_to_reference = false;  ///< --fallback=reference
   bool keep_all_tensors = false;       ///< every tensor keeps its own memory, see Session::tensor
+  /// Names of implementations, one a layer, as PlanRow::chosen has them: the layer takes that one
+  /// where it can, else ("" too) the first in the backend's own order. Empty: no wishes at all.
+  std::vector<std::string> prefer = {};
 };
 
 /// What was chosen for one layer, and why not something faster.
@@ -26,7 +29,8 @@ struct PlanRow {
   std::string mode;
   int weight_bits = 32;
   int activation_bits = 32;    ///< of the source, as the layer computes with it
-  std::string implementation;  ///< "brgconv:avx512_core_vnni", "reference"
+  std::string chosen;          ///< of the backend's implementations: "own", "onednn", ...
+  std::string implementation;  ///< its kernel: "brgconv:avx512_core_vnni", "reference"
   std::string isa;             ///< "avx512_vnni"
   std::string declined;        ///< "xnor: weights have 8 bits; ..." or ""
 };
