@@ -1,5 +1,6 @@
 # What `cmake --install` lays out, in two components:
-#   program  bin/bitloom, its oneDNN in lib/bitloom, man page and shell completion
+#   program  bin/bitloom, bin/bitloom-run (runs exported models alone), their oneDNN in lib/bitloom,
+#            man page and shell completion
 #   dev      headers, static libraries and the CMake package: find_package(bitloom), then
 #            bitloom::runtime (runs exported models) or bitloom::bitloom (trains them too)
 # The Debian package (`cpack`) is the component program alone.
@@ -50,9 +51,11 @@ write_basic_package_version_file(${CMAKE_BINARY_DIR}/package/bitloom-config-vers
 install(FILES ${CMAKE_BINARY_DIR}/package/bitloom-config.cmake ${CMAKE_BINARY_DIR}/package/bitloom-config-version.cmake
         DESTINATION ${package_dir} COMPONENT dev)
 
+file(RELATIVE_PATH to_private ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}
+     ${CMAKE_INSTALL_PREFIX}/${BITLOOM_PRIVATE_LIBDIR})
+set_target_properties(bitloom-run PROPERTIES INSTALL_RPATH "$ORIGIN/${to_private}")
+install(TARGETS bitloom-run RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 if(NOT BITLOOM_RUNTIME_ONLY)
-  file(RELATIVE_PATH to_private ${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}
-       ${CMAKE_INSTALL_PREFIX}/${BITLOOM_PRIVATE_LIBDIR})
   set_target_properties(bitloom PROPERTIES INSTALL_RPATH "$ORIGIN/${to_private}")
   install(TARGETS bitloom RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
   # The program prints its own man page and completion, from the declarations that parse its options.
