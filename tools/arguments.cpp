@@ -71,6 +71,12 @@ bool is_one_too_many(const Command& command, std::size_t given) {
   return !many && given >= command.positionals.size();
 }
 
+/// "--config --out DIR": Boost takes the next word for the value, whatever it is.
+bool lacks_value(const po::option& option) {
+  return option.position_key < 0 && option.original_tokens.size() == 2 && !option.value.empty() &&
+         option.value.front().starts_with("--");
+}
+
 /// Joins what went wrong into one error. @throws ConfigError if there is anything.
 void raise(const Command& command, const std::vector<std::string>& problems) {
   if (problems.empty()) return;
@@ -128,6 +134,9 @@ Arguments parse_arguments(const Command& command, const std::vector<std::string>
                  .allow_unregistered()
                  .run()
                  .options;
+  } catch (const po::invalid_command_line_syntax& error) {
+    throw ConfigError({cat("bitloom ", command.name), cat("a value behind ", error.tokens()),
+                       "none", cat("usage: bitloom ", command.name, " ", command.usage)});
   } catch (const po::error& error) {
     throw ConfigError(cat("bitloom ", command.name, ": ", error.what()));
   }
@@ -139,7 +148,10 @@ Arguments parse_arguments(const Command& command, const std::vector<std::string>
     const bool config_will_tell = own_option(command, "config") != nullptr &&
                                   name.find('.') != std::string::npos && reads_key(command, name) &&
                                   !option.value.empty();
-    if (option.unregistered && config_will_tell) {
+    if (lacks_value(option)) {
+      problems.push_back(to_string(
+          {"", cat("a value behind --", name), cat("the option ", option.value.front()), ""}));
+    } else if (option.unregistered && config_will_tell) {
       // A mistyped key of a section that is read: the config names it, with all other mistakes.
       arguments.overrides.push_back(name + "=" + option.value.front());
     } else if (option.unregistered) {
@@ -151,7 +163,8 @@ Arguments parse_arguments(const Command& command, const std::vector<std::string>
     } else if (option.position_key >= 0) {
       const std::string& word = option.value.front();
       if (is_one_too_many(command, arguments.positionals.size())) {
-        problems.push_back(to_string({"", expected_words(command), cat("'", word, "' too"), ""}));
+        problems.push_back(to_string({"", expected_words(command), cat("'", word, "' too"),
+                                      cat("usage: bitloom ", command.name, " ", command.usage)}));
         continue;
       }
       arguments.positionals.push_back(word);

@@ -264,8 +264,28 @@ std::string machine_facts(const std::vector<Json>& rows) {
              html_table({"", ""}, facts), "</div></section>\n");
 }
 
+/// What tables and charts are sorted by. @throws FormatError if a row lacks it.
+void require_row(const Json& row, const std::string& place) {
+  const auto require = [&](bool holds, const char* expected) {
+    if (holds) return;
+    throw FormatError({place, expected, row.dump(-1, ' ', false, Json::error_handler_t::replace),
+                       "take rows of bench --suite or of tools/peers/inference.py"});
+  };
+  for (const char* key : {"network", "device", "isa"}) {
+    require(!row_word(row, key).empty(), "texts 'network', 'device' and 'isa'");
+  }
+  require(!contender_of(row).empty(), "a text 'method' or 'contender'");
+  const auto layers = row.find("layers");
+  require(layers == row.end() || layers->is_null() || layers->is_array(), "a list 'layers'");
+}
+
 std::vector<Json> rows_of(const fs::path& path) {
-  return io::read_rows(fs::is_directory(path) ? path / "rows.jsonl" : path);
+  const fs::path file = fs::is_directory(path) ? path / "rows.jsonl" : path;
+  std::vector<Json> rows = io::read_rows(file);
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    require_row(rows[i], cat(file.string(), ", row ", i + 1));
+  }
+  return rows;
 }
 
 }  // namespace
@@ -314,7 +334,10 @@ int run_report(const Arguments& arguments) {
   for (const std::string& word : arguments.positionals) {
     for (Json& row : rows_of(word)) rows.push_back(std::move(row));
   }
-  if (rows.empty()) throw FormatError({arguments.positionals.front(), "rows", "none", ""});
+  if (rows.empty()) {
+    throw FormatError(
+        {arguments.positionals.front(), "rows of bench --suite", "none", "check the path"});
+  }
   const fs::path first = arguments.positionals.front();
   const fs::path out = arguments.value(
       "out", ((fs::is_directory(first) ? first : first.parent_path()) / "devices.html").string());

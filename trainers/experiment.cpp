@@ -41,7 +41,9 @@ layers::Graph graph_of(const ModelOptions& options, const Shape& image_shape,
                                                    .width = image_shape.w(),
                                                    .classes = classes});
   }
-  layers::Graph graph = layers::Graph::parse(io::read_whole_file(options.file), options.file);
+  constexpr std::int64_t kMostBytes = 1 << 20;
+  layers::Graph graph =
+      layers::Graph::parse(io::read_whole_file(options.file, kMostBytes), options.file);
   const Shape input = graph.nodes().front().shape("shape");
   if (input != image_shape) {
     throw ShapeError(ErrorText{cat(options.file, ": ", graph.nodes().front().name),

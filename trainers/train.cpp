@@ -88,6 +88,16 @@ StepReport report_of(const train::Progress& progress, std::int64_t epochs) {
           .validation_top1 = position.validation_top1};
 }
 
+/// @throws ConfigError unless `folder` is one that --out made.
+void require_run(const std::filesystem::path& folder) {
+  if (std::filesystem::exists(folder / "checkpoint.h5")) return;
+  const bool inside = std::filesystem::is_regular_file(folder);
+  throw ConfigError({cat("--resume ", folder.string()), "a folder with checkpoint.h5",
+                     inside ? "a file" : "none",
+                     inside ? cat("name its folder: ", folder.parent_path().string())
+                            : "name what was --out of the run"});
+}
+
 }  // namespace
 
 void request_stop() noexcept { stop_requested.store(true); }
@@ -99,6 +109,7 @@ TrainResult train(const TrainRequest& request) {
   std::optional<train::Checkpoint> checkpoint;
   Config config;
   if (request.resume) {
+    require_run(request.out);
     checkpoint.emplace(train::load_checkpoint(file));
     config = config_from_ini(checkpoint->config_text, file.string());
     if (!request.precision.empty()) config.train.precision = request.precision;

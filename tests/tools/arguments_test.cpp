@@ -70,10 +70,14 @@ TEST(Arguments, DoNotGuessFromPrefixes) {
 }
 
 TEST(Arguments, NameMissingValuesOptionsAndSpareFiles) {
-  EXPECT_THAT(complaint("train", {"--config"}), HasSubstr("--config"));
+  EXPECT_THAT(complaint("train", {"--config"}),
+              HasSubstr("bitloom train: expected a value behind --config, found none; usage: "));
+  EXPECT_THAT(complaint("train", {"--config", "--out", "x"}),
+              HasSubstr("expected a value behind --config, found the option --out"));
   EXPECT_THAT(complaint("quantize", {"--out=x"}),
               AllOf(HasSubstr("--checkpoint F, --method M"), Not(HasSubstr("none, --out"))));
-  EXPECT_THAT(complaint("train", {"spare"}), HasSubstr("expected options only, found 'spare' too"));
+  EXPECT_THAT(complaint("train", {"spare"}),
+              HasSubstr("expected options only, found 'spare' too; usage: "));
   EXPECT_THAT(complaint("inspect", {"a", "b", "c"}),
               HasSubstr("expected no more than FILE OTHER, found 'c' too"));
 }
