@@ -7,18 +7,14 @@
 
 #include "archive_format.h"
 #include "bitloom/io/hdf5_archive.h"
-#include "deflated_text.h"
 #include "hdf5_handle.h"
 #include "isolated_read.h"
-#include "packed_archive.h"
 
 namespace bitloom::io {
 namespace {
 
 // Far above any real file; stops groups that hold themselves by hard links.
 constexpr int kMaxObjects = 100000;
-// Deflated texts alone: a chunk may grow a thousandfold.
-constexpr std::size_t kMostInflatedBytes = std::size_t{16} << 20;
 
 using Object = Handle<H5Oclose>;
 
@@ -44,7 +40,6 @@ class Reader {
   void read_root(hid_t root);
   void read_group(hid_t group, const std::string& path, int depth);
   void read_dataset(hid_t dataset, const std::string& path);
-  void read_text(hid_t dataset, const std::string& path);
   void read_attributes(hid_t object, const std::string& path);
   void require_plain_storage(hid_t dataset, const std::string& path) const;
   void claim_bytes(hid_t dataset, std::int64_t declared, const std::string& path);
@@ -208,41 +203,22 @@ DType Reader::read_dtype(hid_t dataset, const std::string& path) const {
   fail(path, "little-endian f32, f64, u8, s8, s32, s64, u16 (bf16) or a text", "another type");
 }
 
-void Reader::read_text(hid_t dataset, const std::string& path) {
-  const Type type(H5Dget_type(dataset));
-  if (H5Tis_variable_str(type.get()) > 0) {
-    fail(path, "a text of fixed length", "a variable length");
-  }
-  const Shape shape = read_shape(dataset, path);
-  const std::size_t size = H5Tget_size(type.get());
-  std::string text;
-  const std::optional<std::size_t> stored = deflated_bytes(dataset);
-  if (stored && shape == Shape{1}) {
-    if (static_cast<hsize_t>(*stored) > static_cast<hsize_t>(bytes_left_) ||
-        size > kMostInflatedBytes) {
-      fail(path, cat("at most ", kMostInflatedBytes, " bytes in a chunk that the file holds"),
-           cat(size, " in ", *stored), kDamagedRemedy);
-    }
-    bytes_left_ -= static_cast<std::int64_t>(*stored);
-    std::optional<std::string> inflated = read_deflated(dataset, size, *stored);
-    check(inflated.has_value(), path);
-    text = std::move(*inflated);
-  } else {
-    require_plain_storage(dataset, path);
-    if (shape.rank() != 0) fail(path, "a scalar string of fixed length", "an array");
-    claim_bytes(dataset, static_cast<std::int64_t>(size), path);
-    text.resize(size);
-    check(H5Dread(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) >= 0, path);
-  }
-  if (H5Tget_strpad(type.get()) == H5T_STR_NULLTERM) text.pop_back();
-  archive_.put_text(path, std::move(text));
-}
-
 void Reader::read_dataset(hid_t dataset, const std::string& path) {
-  const Type type(H5Dget_type(dataset));
-  if (H5Tget_class(type.get()) == H5T_STRING) return read_text(dataset, path);
   require_plain_storage(dataset, path);
+  const Type type(H5Dget_type(dataset));
   const Shape shape = read_shape(dataset, path);
+  if (H5Tget_class(type.get()) == H5T_STRING) {
+    if (shape.rank() != 0 || H5Tis_variable_str(type.get()) > 0) {
+      fail(path, "a scalar string of fixed length", "an array or a variable length");
+    }
+    const std::size_t size = H5Tget_size(type.get());
+    claim_bytes(dataset, static_cast<std::int64_t>(size), path);
+    std::string text(size, '\0');
+    check(H5Dread(dataset, type.get(), H5S_ALL, H5S_ALL, H5P_DEFAULT, text.data()) >= 0, path);
+    if (H5Tget_strpad(type.get()) == H5T_STR_NULLTERM) text.resize(size - 1);
+    archive_.put_text(path, std::move(text));
+    return;
+  }
   const DType dtype = read_dtype(dataset, path);
   claim_bytes(dataset, shape.elements() * static_cast<std::int64_t>(size_of(dtype)), path);
   Tensor tensor(dtype, shape);
@@ -339,8 +315,7 @@ Archive load_archive(const std::filesystem::path& path) {
     Reader(path, status.st_size, false).read();
     return Tensor(DType::kU8, Shape{0});
   });
-  Archive archive = Reader(path, status.st_size, true).read();
-  return archive.has_attribute("", kStorage) ? unpacked(archive) : std::move(archive);
+  return Reader(path, status.st_size, true).read();
 }
 
 }  // namespace bitloom::io
