@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "allocation_latency.h"
 #include "bitloom/core/error.h"
 #include "bitloom/io/whole_file.h"
 #include "bitloom/quant/layer_bits.h"
@@ -134,6 +135,7 @@ nlohmann::json allocation_row(const trainers::AllocationReport& report) {
   row["methods"] = nlohmann::json::array();
   for (const trainers::AllocationSummary& method : report.methods) {
     row["methods"].push_back({{"method", method.method},
+                              {"layer_bits", quant::to_text(method.layer_bits)},
                               {"average_weight_bits", method.average_weight_bits},
                               {"average_activation_bits", method.average_activation_bits},
                               {"size_ratio", method.size_ratio},
@@ -145,6 +147,42 @@ nlohmann::json allocation_row(const trainers::AllocationReport& report) {
   return row;
 }
 
+double positive(const Arguments& arguments, const std::string& option) {
+  const std::string text = arguments.value(option);
+  double number = 0.0;
+  const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc{} || rest != text.data() + text.size() || !(number > 0.0)) {
+    throw ConfigError({cat("--", option), "a number above 0", cat("'", text, "'"), ""});
+  }
+  return number;
+}
+
+// Times equal and chosen widths, where asked to, and refuses a target that these do not meet. Codes
+// of 2 to 8 bits lie in bytes while the int8 kernels run, so no choice among them is faster.
+void add_latencies(const Arguments& arguments, const trainers::NoiseRequest& request,
+                   const trainers::AllocationReport& report, nlohmann::json& row) {
+  constexpr std::int64_t kRuns = 100;
+  const bool has_target = arguments.has("target-latency-ms");
+  if (!arguments.has("latency") && !has_target) return;
+  const double target_ms = has_target ? positive(arguments, "target-latency-ms") : 0.0;
+  trainers::Config equal = request.config;
+  equal.quant.bits = "equal";
+  const std::vector<Latency> latencies =
+      latency_of_widths(request.checkpoint, {equal, report.config}, kRuns);
+  for (std::size_t i = 0; i < latencies.size(); ++i) {
+    row["methods"][i]["latency_ms_p50"] = latencies[i].p50_ms;
+  }
+  const double chosen_ms = latencies.back().p50_ms;
+  say(arguments, cat("\nlatency: ", fixed(chosen_ms, 3), " ms, with equal widths ",
+                     fixed(latencies.front().p50_ms, 3),
+                     " ms: int8 kernels take as long for 2 bits as for 8\n"));
+  if (!has_target || chosen_ms <= target_ms) return;
+  throw ConfigError(ErrorText{
+      "--target-latency-ms",
+      cat("at least ", chosen_ms, ", as int8 kernels take as long for 2 bits as for 8"),
+      cat(target_ms), "raise it, take a smaller network, or one-bit layers (quant.quantizer)"});
+}
+
 // The keys that --target-... stand for.
 std::vector<std::string> target_overrides(const Arguments& arguments) {
   std::vector<std::string> overrides;
@@ -153,13 +191,8 @@ std::vector<std::string> target_overrides(const Arguments& arguments) {
         std::pair{"target-size-ratio", "quant.target_size_ratio"},
         std::pair{"target-bit-operations", "quant.target_bit_operations"}}) {
     if (!arguments.has(option)) continue;
-    const std::string text = arguments.value(option);
-    double number = 0.0;
-    const auto [rest, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc{} || rest != text.data() + text.size() || !(number > 0.0)) {
-      throw ConfigError({cat("--", option), "a number above 0", cat("'", text, "'"), ""});
-    }
-    overrides.push_back(cat(key, "=", text));
+    positive(arguments, option);
+    overrides.push_back(cat(key, "=", arguments.value(option)));
   }
   return overrides;
 }
@@ -213,9 +246,12 @@ int run_sensitivity(const Arguments& arguments) {
 
 int run_allocate(const Arguments& arguments) {
   const std::filesystem::path out = arguments.value("out");
-  const trainers::AllocationReport report = trainers::allocate_bits(
-      noise_request(arguments, target_overrides(arguments)), arguments.has("greedy"));
+  const trainers::NoiseRequest request = noise_request(arguments, target_overrides(arguments));
+  const trainers::AllocationReport report =
+      trainers::allocate_bits(request, arguments.has("greedy"));
   say(arguments, widths_text(report) + "\n" + methods_text(report));
+  nlohmann::json row = allocation_row(report);
+  add_latencies(arguments, request, report, row);
   const std::string table = quant::to_text(report.config.quant.layer_bits);
   say(arguments, cat("\n--quant.layer_bits=", table, "\n"));
   if (!out.empty()) {
@@ -225,7 +261,7 @@ int run_allocate(const Arguments& arguments) {
                              out.string(), " --out DIR\n", trainers::to_ini(report.config)));
     say(arguments, cat("wrote ", out.string(), "\n"));
   }
-  write_json_option(arguments, {allocation_row(report)});
+  write_json_option(arguments, {row});
   return kExitDone;
 }
 

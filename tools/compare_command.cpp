@@ -137,7 +137,7 @@ std::vector<std::string> Comparison::machine_words() const {
 nlohmann::json Comparison::evaluate(const PlannedRun& run) {
   std::vector<std::string> words = machine_words();
   // A network taken from --init was trained elsewhere: its own data.path need not stand here.
-  words.insert(words.begin(), {"eval", "--parity", "--model", model(run).string(),
+  words.insert(words.begin(), {"eval", "--parity", "--validation", "--model", model(run).string(),
                                cat("--data.path=", run.config.data.path)});
   const ChildRows result = run_for_rows(own_program(), words);
   interrupted_ = interrupted_ || result.interrupted;

@@ -8,7 +8,9 @@
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/integer/model_archive.h"
 #include "embedded.h"
+#include "inspect.h"
 #include "text_table.h"
 
 namespace bitloom::tools {
@@ -84,6 +86,10 @@ ModelFile load_model_file(const std::filesystem::path& path) {
   file.model = backends::load_model(path);
   file.config = trainers::config_from_ini(file.model.config_text, path.string() + " (config)");
   file.size_bytes = static_cast<std::int64_t>(std::filesystem::file_size(path));
+  for (const std::int64_t bytes :
+       layer_bytes(integer::to_archive(file.model), file.model.layers.size())) {
+    file.parameter_bytes += bytes;
+  }
   return file;
 }
 
@@ -129,12 +135,13 @@ nlohmann::json model_row(const ModelFile& file, const std::string& backend) {
   row["backend"] = backend;
   row["forward"] = method == "qat" ? config.quant.forward : "float";
   row["size_bytes"] = file.size_bytes;
+  row["parameter_bytes"] = file.parameter_bytes;
   row["epochs"] = method.starts_with("ptq-") ? 0 : config.train.epochs;
   row["seed"] = config.seed;
   row["config_hash"] = trainers::config_hash(config);
   for (const char* measured :
-       {"batch", "top1", "latency_ms_p50", "latency_ms_p90", "peak_memory_bytes", "sqnr_db",
-        "parity_identical", "largest_difference"}) {
+       {"batch", "top1", "validation_top1", "latency_ms_p50", "latency_ms_p90", "peak_memory_bytes",
+        "sqnr_db", "parity_identical", "largest_difference"}) {
     row[measured] = nullptr;
   }
   return row;

@@ -15,8 +15,9 @@ namespace bitloom::tools {
 struct ModelFile {
   std::filesystem::path path;
   integer::Model model;
-  trainers::Config config;  ///< as stored in the model
-  std::int64_t size_bytes = 0;
+  trainers::Config config;           ///< as stored in the model
+  std::int64_t size_bytes = 0;       ///< of the file
+  std::int64_t parameter_bytes = 0;  ///< stored for the layers: packed weights, scales, biases
 };
 
 /// @throws FormatError if it is missing, damaged, of another schema or a newer version.

@@ -125,6 +125,7 @@ std::vector<Command> make_commands() {
        "(quant.weight_bits, quant.activation_bits). quant.min_bits and quant.max_bits are limits;\n"
        "the end layers (quant.first_last_bits) and those of quant.layer_bits keep their widths.\n"
        "quantize, train and compare do the same themselves with --quant.bits=auto.\n"
+       "Latency is checked, not chosen by: int8 kernels take as long for 2 bits as for 8.\n"
        "Example: bitloom allocate --checkpoint runs/float/checkpoint.h5 --target-size-ratio 0.125\n"
        "           --out runs/mixed.cfg\n",
        {},
@@ -132,6 +133,8 @@ std::vector<Command> make_commands() {
         {"target-sqnr-db", "X", "least predicted SQNR of the logits"},
         {"target-size-ratio", "R", "size of the weights / their float size, 0.125 for 4 bits"},
         {"target-bit-operations", "R", "share of the bit-operations of w8a8"},
+        {"target-latency-ms", "X", "an error where the chosen widths take longer on this machine"},
+        {"latency", "", "time the equal and the chosen widths on this machine"},
         {"greedy", "", "compare with greedy choice by measured sensitivity"},
         {"out", "F.cfg", "write the configuration with the widths"},
         probe_images},
@@ -163,6 +166,7 @@ std::vector<Command> make_commands() {
         {"batch", "N", "images in a run; default 100"},
         {"logits", "FILE.h5", "write dataset logits, f32 [N, classes]"},
         {"parity", "", "compare with the reference executor"},
+        {"validation", "", "also the accuracy on the images held out of the training split"},
         fallback},
        {"", "data"},
        run_eval},
@@ -299,7 +303,7 @@ TextTable option_table(const std::vector<OptionSpec>& options) {
 }
 
 [[noreturn]] void refuse_command(const std::string& word) {
-  std::vector<std::string> names;
+  std::vector<std::string> names = {"--help", "--version"};
   for (const Command& command : command_table()) names.push_back(command.name);
   const std::string near = trainers::nearest_word(word, names);
   throw ConfigError(

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Recorded runs: the command in the head of trainers/configs/NAME.cfg, one after the other: minutes
 # to hours each. A run that was stopped goes on where it stood, bit for bit; a finished one is not
-# repeated. Rows go to trainers/results/NAME.jsonl, the float ResNet-20 to
+# repeated. Rows go to trainers/results/NAME.jsonl or where the head says, the float ResNet-20 to
 # trainers/results/cifar10_resnet20_float.h5.
 #
 #   tools/recipes.sh FOLDER NAME...    FOLDER holds cifar-10-batches-bin and mnist
@@ -53,7 +53,9 @@ run_compare() {
     ) 9>"$out/lock"
   done
   for row in "${rows[@]}"; do [[ -f $row ]] || return 0; done
-  cat "${rows[@]}" >"trainers/results/$name.jsonl"
+  local file  # where the head says, else by the configuration's name
+  file=$(sed -n 's/^# Rows: *//p' "trainers/configs/$name.cfg" | head -1)
+  cat "${rows[@]}" >"${file:-trainers/results/$name.jsonl}"
 }
 
 for name in "$@"; do

@@ -1,6 +1,7 @@
 // eval and bench: exported models on a backend.
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "backend_options.h"
 #include "bench_layer.h"
@@ -56,12 +57,20 @@ int run_eval(const Arguments& arguments) {
                                 .parity = arguments.has("parity"),
                                 .fallback_to_reference = fallback_option(arguments)};
   const Evaluation evaluation = evaluate(file.model, datasets::load_test_set(config.data), options);
+  std::optional<double> validation;
+  if (arguments.has("validation")) {
+    EvaluateOptions only_run = options;
+    only_run.parity = false;
+    validation =
+        evaluate(file.model, datasets::load_dataset(config.data).validation, only_run).top1;
+  }
   if (arguments.has("logits")) save_logits(arguments.value("logits"), evaluation);
 
   nlohmann::json row = model_row(file, options.backend);
   row["batch"] = options.batch;
   row["images"] = evaluation.images;
   row["top1"] = evaluation.top1;
+  if (validation) row["validation_top1"] = *validation;
   // Sums of reals have no one right order, so their bits are not asked for.
   const bool exact = multiplies_integers(file.model);
   if (evaluation.parity && exact) row["parity_identical"] = *evaluation.parity;
@@ -71,6 +80,7 @@ int run_eval(const Arguments& arguments) {
   say(arguments, plan_table(evaluation.plan));
   say(arguments, cat("top-1 ", fixed(evaluation.top1, 2), " % of ", evaluation.images,
                      " images on ", options.backend, "\n"));
+  if (validation) say(arguments, cat("validation top-1 ", fixed(*validation, 2), " %\n"));
   if (!arguments.has("parity")) return kExitDone;
   if (!exact) {
     say(arguments, cat("largest difference: ", *evaluation.largest_difference,

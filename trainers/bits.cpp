@@ -3,6 +3,9 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <map>
+#include <numeric>
+#include <utility>
 
 #include "bitloom/core/error.h"
 #include "bitloom/quant/step_size.h"
@@ -80,6 +83,7 @@ AllocationSummary summary_of(const char* method, Probed& probed, const Allocatio
                              const std::vector<int>& bits, double seconds) {
   const double average = quant::average_bits(problem, bits, true);
   return {.method = method,
+          .layer_bits = quant::to_table(problem, bits),
           .average_weight_bits = average,
           .average_activation_bits = quant::average_bits(problem, bits, false),
           .size_ratio = average / 32.0,
@@ -89,27 +93,48 @@ AllocationSummary summary_of(const char* method, Probed& probed, const Allocatio
           .seconds = seconds};
 }
 
-// SQNR noises of each step at each width alone, in the places of predicted ones.
-AllocationProblem sensitivity_problem(Probed& probed) {
-  NoiseProbe& probe = probed.probe();
-  const std::size_t count = probe.steps().size();
+// Every step at widths 2 .. 8 alone, all others real: the noises of the logits, in that order.
+struct Sweep {
+  static constexpr std::size_t kWidths = kWidestReal - quant::kNarrowestBits + 1;
+  std::vector<std::size_t> steps;
+  std::vector<quant::Noise> noises;  ///< [step * kWidths + width - 2]
+  double output(std::size_t step, int bits) const {
+    return noises[step * kWidths + static_cast<std::size_t>(bits - quant::kNarrowestBits)].output;
+  }
+};
+
+Sweep sweep_alone(NoiseProbe& probe, std::vector<std::size_t> steps) {
   std::vector<StepBits> alone;
-  for (std::size_t i = 0; i < count; ++i) {
+  for (const std::size_t step : steps) {
     for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
       alone.push_back(probe.all_at(0));
-      alone.back()[i] = bits;
+      alone.back()[step] = bits;
     }
   }
-  const std::vector<quant::Noise> noises = probe.measure(alone);
-  AllocationProblem problem = probed.problem(nullptr);
-  for (quant::AllocationItem& item : problem.items) {
+  return {.steps = std::move(steps), .noises = probe.measure(alone)};
+}
+
+// The sensitivities of the items whose widths are free, in the places of predicted noises; of those
+// that are held the noises stay, as no choice depends on them.
+AllocationProblem sensitivity_problem(Probed& probed, AllocationProblem problem) {
+  NoiseProbe& probe = probed.probe();
+  std::map<std::pair<std::string, bool>, std::size_t> free;
+  for (std::size_t i = 0; i < problem.items.size(); ++i) {
+    quant::AllocationItem& item = problem.items[i];
+    if (item.min_bits == item.max_bits) continue;
     item.noise = {};
-    for (std::size_t n = 0; n < noises.size(); ++n) {
-      const QuantizationStep& step = probe.steps()[n / (kWidestReal - quant::kNarrowestBits + 1)];
-      if (step.layer != item.layer || step.is_weight != item.is_weight) continue;
-      const int bits =
-          quant::kNarrowestBits + static_cast<int>(n % (kWidestReal - quant::kNarrowestBits + 1));
-      item.noise.at(bits) += noises[n].output / probe.output_signal();
+    free[{item.layer, item.is_weight}] = i;
+  }
+  std::vector<std::size_t> steps;
+  for (std::size_t s = 0; s < probe.steps().size(); ++s) {
+    if (free.contains({probe.steps()[s].layer, probe.steps()[s].is_weight})) steps.push_back(s);
+  }
+  const Sweep sweep = sweep_alone(probe, std::move(steps));
+  for (std::size_t n = 0; n < sweep.steps.size(); ++n) {
+    const QuantizationStep& step = probe.steps()[sweep.steps[n]];
+    quant::PerWidth& noise = problem.items[free.at({step.layer, step.is_weight})].noise;
+    for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
+      noise.at(bits) += sweep.output(n, bits) / probe.output_signal();
     }
   }
   return problem;
@@ -157,20 +182,15 @@ SensitivityReport measure_sensitivity(const NoiseRequest& request) {
   NoiseProbe& probe = opened.probed.probe();
   SensitivityReport report{.network = opened.checkpoint.network, .images = opened.probed.images()};
   const Seconds clock;
-  std::vector<StepBits> alone;
-  for (std::size_t i = 0; i < probe.steps().size(); ++i) {
-    for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
-      alone.push_back(probe.all_at(0));
-      alone.back()[i] = bits;
-    }
-  }
-  const std::vector<quant::Noise> noises = probe.measure(alone);
+  std::vector<std::size_t> steps(probe.steps().size());
+  std::iota(steps.begin(), steps.end(), std::size_t{0});
+  const Sweep sweep = sweep_alone(probe, std::move(steps));
   report.seconds = clock.passed();
-  std::size_t next = 0;
-  for (const QuantizationStep& step : probe.steps()) {
+  for (std::size_t s = 0; s < probe.steps().size(); ++s) {
+    const QuantizationStep& step = probe.steps()[s];
     SensitivityRow row{.node = step.node, .layer = step.layer, .is_weight = step.is_weight};
     for (int bits = quant::kNarrowestBits; bits <= kWidestReal; ++bits) {
-      row.output_db.push_back(quant::to_db(probe.output_signal(), noises[next++].output));
+      row.output_db.push_back(quant::to_db(probe.output_signal(), sweep.output(s, bits)));
     }
     report.steps.push_back(std::move(row));
   }
@@ -198,7 +218,7 @@ AllocationReport allocate_bits(const NoiseRequest& request, bool greedy) {
   report.methods.push_back(summary_of("closed-form", probed, problem, found.bits, seconds));
   if (greedy) {
     const Seconds sweep;
-    const AllocationProblem measured = sensitivity_problem(probed);
+    const AllocationProblem measured = sensitivity_problem(probed, problem);
     const quant::Allocation other = quant::choose_bits(measured, probed.probe(), equal, options,
                                                        quant::AllocationMethod::kGreedy);
     const double passed = sweep.passed();

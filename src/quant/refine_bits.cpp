@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "bitloom/quant/choose_bits.h"
+#include "exact_widths.h"
 #include "width_search.h"
 
 namespace bitloom::quant {
@@ -15,19 +16,21 @@ namespace {
 using Bits = std::vector<int>;
 
 constexpr int kRounds = 8;
+constexpr std::int64_t kMostNodes = 300'000;  // of branch and bound: some milliseconds
 constexpr std::array<double, 4> kLossFactors{1.0, 1.5, 2.5, 4.0};
 constexpr double kImprovement = 1e-6;  // relative: less is not worth a round
 
-// Noise in the logits, as a share of their signal.
+// What is to be small, or below the goal.
 std::vector<double> measured_noises(NoiseProbe& probe, const AllocationProblem& problem,
-                                    const std::vector<Bits>& all) {
+                                    const AllocationGoal& goal, const std::vector<Bits>& all) {
   std::vector<StepBits> assignments;
   for (const Bits& bits : all) assignments.push_back(step_bits(probe, problem, bits));
-  std::vector<double> shares;
+  std::vector<double> measured;
   for (const Noise& noise : probe.measure(assignments)) {
-    shares.push_back(noise.output / probe.output_signal());
+    measured.push_back(goal.least_sqnr_db ? noise.output / probe.output_signal()
+                                          : noise.divergence);
   }
-  return shares;
+  return measured;
 }
 
 // One item, moved by a bit.
@@ -38,7 +41,7 @@ struct Move {
 };
 
 std::vector<Move> moves_around(NoiseProbe& probe, const AllocationProblem& problem,
-                               const Bits& bits) {
+                               const AllocationGoal& goal, const Bits& bits) {
   std::vector<Move> moves;
   std::vector<Bits> all;
   for (std::size_t i = 0; i < bits.size(); ++i) {
@@ -49,7 +52,7 @@ std::vector<Move> moves_around(NoiseProbe& probe, const AllocationProblem& probl
       all.back()[i] = next;
     }
   }
-  const std::vector<double> noises = measured_noises(probe, problem, all);
+  const std::vector<double> noises = measured_noises(probe, problem, goal, all);
   for (std::size_t m = 0; m < moves.size(); ++m) moves[m].noise = noises[m];
   return moves;
 }
@@ -92,8 +95,8 @@ Bits solved(const AllocationProblem& local, const AllocationGoal& goal, const Bi
   Widths widths(local, goal, std::move(start));
   repair(widths);
   spend(widths);
-  improve(widths);
-  Bits found = widths.bits();
+  if (!local.products.empty()) improve(widths);
+  Bits found = exact_bits(local, goal, widths.bits(), kMostNodes);
   found.pop_back();
   return found;
 }
@@ -123,9 +126,9 @@ std::vector<int> refine_bits(const AllocationProblem& problem, NoiseProbe& probe
     widest = widest && start[i] == problem.items[i].max_bits;
   }
   if (widest && goal.most_cost) return start;
-  Point best{start, measured_noises(probe, problem, {start}).front()};
+  Point best{start, measured_noises(probe, problem, goal, {start}).front()};
   for (int round = 0; round < kRounds; ++round) {
-    const std::vector<Move> moves = moves_around(probe, problem, best.bits);
+    const std::vector<Move> moves = moves_around(probe, problem, goal, best.bits);
     std::vector<Bits> candidates;
     for (const double factor : kLossFactors) {
       Bits found =
@@ -134,7 +137,7 @@ std::vector<int> refine_bits(const AllocationProblem& problem, NoiseProbe& probe
         candidates.push_back(std::move(found));
       }
     }
-    const std::vector<double> noises = measured_noises(probe, problem, candidates);
+    const std::vector<double> noises = measured_noises(probe, problem, goal, candidates);
     Point next = best;
     for (std::size_t c = 0; c < candidates.size(); ++c) {
       Point point{candidates[c], noises[c]};

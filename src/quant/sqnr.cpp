@@ -1,5 +1,6 @@
 #include "bitloom/quant/sqnr.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -31,6 +32,30 @@ std::vector<std::vector<std::size_t>> sources_of_steps(const Graph& graph,
     sources[step->second].assign(own.begin(), own.end());
   }
   return sources;
+}
+
+// Logs of the softmax of one image's logits.
+void log_softmax(std::span<const float> logits, std::vector<double>& out) {
+  const double largest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const float logit : logits) sum += std::exp(logit - largest);
+  const double shift = largest + std::log(sum);
+  out.clear();
+  for (const float logit : logits) out.push_back(logit - shift);
+}
+
+// Noise::divergence of one batch with `classes` logits an image.
+double mean_divergence(std::span<const float> real, std::span<const float> noisy,
+                       std::size_t classes) {
+  std::vector<double> p;
+  std::vector<double> q;
+  double sum = 0.0;
+  for (std::size_t begin = 0; begin < real.size(); begin += classes) {
+    log_softmax(real.subspan(begin, classes), p);
+    log_softmax(noisy.subspan(begin, classes), q);
+    for (std::size_t i = 0; i < classes; ++i) sum += std::exp(p[i]) * (p[i] - q[i]);
+  }
+  return sum * static_cast<double>(classes) / static_cast<double>(real.size());
 }
 
 }  // namespace
@@ -77,16 +102,19 @@ void NoiseProbe::measure_steps() {
 
 std::vector<Noise> NoiseProbe::measure(std::span<const StepBits> assignments) {
   std::vector<Noise> noises(assignments.size(),
-                            Noise{std::vector<double>(steps_.size(), 0.0), 0.0});
+                            Noise{.at_step = std::vector<double>(steps_.size(), 0.0)});
   double count = 0.0;
   std::vector<float> real;
   batches_([&](ConstTensorView images) {
-    const auto logits = taps_->run(images, TapMode::kRecord).span<float>();
+    const ConstTensorView output = taps_->run(images, TapMode::kRecord);
+    const auto classes = static_cast<std::size_t>(output.shape().elements() / output.shape().n());
+    const auto logits = output.span<float>();
     real.assign(logits.begin(), logits.end());
     for (std::size_t a = 0; a < assignments.size(); ++a) {
       for (std::size_t i = 0; i < steps_.size(); ++i) taps_->at(i).bits = assignments[a][i];
       const auto noisy = taps_->run(images, TapMode::kCompare).span<float>();
       noises[a].output += mean_square_difference(noisy, real);
+      noises[a].divergence += mean_divergence(real, noisy, classes);
       for (std::size_t i = 0; i < steps_.size(); ++i) {
         noises[a].at_step[i] += taps_->at(i).difference;
       }
@@ -95,6 +123,7 @@ std::vector<Noise> NoiseProbe::measure(std::span<const StepBits> assignments) {
   });
   for (Noise& noise : noises) {
     noise.output /= count;
+    noise.divergence /= count;
     for (double& power : noise.at_step) power /= count;
   }
   return noises;

@@ -57,6 +57,9 @@ using StepBits = std::vector<int>;
 struct Noise {
   std::vector<double> at_step;
   double output = 0.0;
+  /// Mean over images of the Kullback-Leibler divergence, in nats, of the softmax of the logits
+  /// from that of the float logits. Noise that changes no answer hardly counts in it.
+  double divergence = 0.0;
 };
 
 /// Signal-to-quantization-noise ratio in dB, 10 log10(signal / noise); infinite without noise.

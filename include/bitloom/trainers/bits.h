@@ -79,6 +79,7 @@ struct AllocatedWidth {
 /// A way to choose widths, and what it gives.
 struct AllocationSummary {
   std::string method;  ///< "equal", "closed-form", "greedy"
+  quant::LayerBitsTable layer_bits;
   double average_weight_bits = 0.0;
   double average_activation_bits = 0.0;
   double size_ratio = 0.0;            ///< weights / their float size
