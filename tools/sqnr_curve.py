@@ -4,9 +4,11 @@
 For each width of --widths: quantizes the float checkpoint by equal widths and by those that
 `bitloom allocate` chooses (noise_rule = measured) for --share of that size, exports both and
 evaluates them on the held-out and on the test images. Widths of --greedy also by greedy choice from
-measured sensitivities. Activations have 8 bits. Rows go to --out, one a model, as `bitloom eval` writes
-them, with method ptq-static, ptq-mixed or ptq-greedy, equal_bits (the width beside which a row
-stands), seconds (of the choice) and measured_sqnr_db. What is in --out already is not done again.
+measured sensitivities, widths of --adaround also with learned rounding of both. Activations have
+8 bits. Rows go to --out, one a model, as `bitloom eval` writes them, with method ptq-static,
+ptq-mixed, ptq-greedy, ptq-adaround or ptq-mixed-adaround, equal_bits (the width beside which a row
+stands), and, from allocate, seconds of the choice and the SQNR measured by it. What is in --out
+already is not done again.
 
   tools/sqnr_curve.py --checkpoint trainers/results/cifar10_resnet20_float.h5 --data FOLDER \\
       --out trainers/results/sqnr_resnet20_ptq.jsonl
@@ -41,7 +43,9 @@ def allocate(options, width, greedy, folder):
 def evaluate(options, method, width, summary, folder):
     """The row of one model; `summary` has its widths, or nothing for equal ones."""
     checkpoint, model, out = (folder / name for name in ("ptq.h5", "model.h5", "eval.json"))
-    table = [f"--quant.layer_bits={summary['layer_bits']}"] if method != "ptq-static" else []
+    table = [f"--quant.layer_bits={summary['layer_bits']}"] if summary.get("layer_bits") else []
+    if method.endswith("adaround"):
+        table += ["--quant.adaround=true", f"--quant.adaround_steps={options.adaround_steps}"]
     bitloom(
         options.program, "quantize", "--quiet", "--checkpoint", options.checkpoint, "--method",
         "ptq-static", "--out", checkpoint, f"--data.path={options.data}",
@@ -60,6 +64,40 @@ def evaluate(options, method, width, summary, folder):
     return row
 
 
+def run_width(options, width, folder):
+    """Makes the rows of one width that are missing."""
+    rows = []
+    if options.out.exists():
+        rows = [json.loads(line) for line in options.out.read_text().splitlines()]
+    done = {row["method"]: row for row in rows if row["equal_bits"] == width}
+    # By the names that allocate has for them.
+    wanted = {"ptq-static": "equal", "ptq-mixed": "closed-form"}
+    if width in numbers(options.greedy):
+        wanted["ptq-greedy"] = "greedy"
+    missing = [method for method in wanted if method not in done]
+    summaries = allocate(options, width, "ptq-greedy" in missing, folder) if missing else {}
+    todo = [(method, summaries[wanted[method]]) for method in missing]
+    if width in numbers(options.adaround):
+        chosen = summaries.get("closed-form") or done["ptq-mixed"]
+        todo += [(method, {"layer_bits": bits})
+                 for method, bits in (("ptq-adaround", None),
+                                      ("ptq-mixed-adaround", chosen["layer_bits"]))
+                 if method not in done]
+    for method, summary in todo:
+        if method == "ptq-static":
+            summary = {**summary, "layer_bits": None}
+        row = evaluate(options, method, width, summary, folder)
+        with options.out.open("a") as file:
+            file.write(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n")
+        print(f"{method} {width}: {row['average_weight_bits']:.3f} bits, "
+              f"{row['parameter_bytes']} bytes, validation {row['validation_top1']:.2f} %, "
+              f"test {row['top1']:.2f} %", flush=True)
+
+
+def numbers(text):
+    return [int(word) for word in text.split(",") if word]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -69,33 +107,15 @@ def main():
     parser.add_argument("--program", default="build/release/bitloom")
     parser.add_argument("--widths", default="8,7,6,5,4,3")
     parser.add_argument("--greedy", default="5,4")
-    parser.add_argument("--share", type=float, default=0.8)
-    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--adaround", default="")
+    parser.add_argument("--adaround-steps", type=int, default=300)
+    parser.add_argument("--share", type=float, default=0.78)
+    parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
-    greedy = [int(word) for word in options.greedy.split(",") if word]
-    done = set()
-    if options.out.exists():
-        rows = [json.loads(line) for line in options.out.read_text().splitlines()]
-        done = {(row["method"], row["equal_bits"]) for row in rows}
-
     with tempfile.TemporaryDirectory() as name:
-        folder = pathlib.Path(name)
-        for width in (int(word) for word in options.widths.split(",")):
-            methods = {"ptq-static": "equal", "ptq-mixed": "closed-form"}
-            if width in greedy:
-                methods["ptq-greedy"] = "greedy"
-            missing = [method for method in methods if (method, width) not in done]
-            if not missing:
-                continue
-            summaries = allocate(options, width, "ptq-greedy" in missing, folder)
-            for method in missing:
-                row = evaluate(options, method, width, summaries[methods[method]], folder)
-                with options.out.open("a") as file:
-                    file.write(json.dumps(row, sort_keys=True, separators=(",", ":")) + "\n")
-                print(f"{method} {width}: {row['average_weight_bits']:.3f} bits, "
-                      f"{row['parameter_bytes']} bytes, validation {row['validation_top1']:.2f} %, "
-                      f"test {row['top1']:.2f} %, {row['measured_sqnr_db']:.2f} dB", flush=True)
+        for width in numbers(options.widths):
+            run_width(options, width, pathlib.Path(name))
 
 
 if __name__ == "__main__":
