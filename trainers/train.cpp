@@ -118,7 +118,7 @@ TrainResult train(const TrainRequest& request) {
     config = resolved(request);
     refuse_to_overwrite(file);
   }
-  kernels::usable_precision(config.train.precision);
+  const kernels::Precision precision = kernels::usable_precision(config.train.precision);
   const Experiment experiment(config);
   if (request.resume) {
     require_same_network(*checkpoint, config, experiment, file);
@@ -135,8 +135,8 @@ TrainResult train(const TrainRequest& request) {
 
   std::unique_ptr<train::Teacher> teacher;
   if (learns_from_a_teacher(config)) {
-    teacher =
-        std::make_unique<train::Teacher>(train::load_trained(teacher_file), config.train.batch);
+    teacher = std::make_unique<train::Teacher>(train::load_trained(teacher_file),
+                                               config.train.batch, precision);
   }
 
   quant::LevelCodes codes = quant::level_codes(checkpoint->graph, checkpoint->parameters);

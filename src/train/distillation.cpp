@@ -69,10 +69,10 @@ double distill(ConstTensorView logits, ConstTensorView teacher, const Distillati
          options.weight * t * t * divergence / static_cast<double>(rows);
 }
 
-Teacher::Teacher(Checkpoint checkpoint, std::int64_t batch)
+Teacher::Teacher(Checkpoint checkpoint, std::int64_t batch, kernels::Precision precision)
     : checkpoint_(std::move(checkpoint)),
       network_(checkpoint_.graph, quant::quantized_layers(), checkpoint_.parameters,
-               {.batch = batch, .training = false}) {}
+               {.batch = batch, .training = false, .precision = precision}) {}
 
 ConstTensorView Teacher::answer(ConstTensorView images) {
   return network_.forward(images, layers::Phase::kEvaluate);

@@ -10,6 +10,7 @@
 #include "bitloom/layers/network.h"
 #include "bitloom/quant/calibrate.h"
 #include "bitloom/quant/passes.h"
+#include "bitloom/train/distillation.h"
 #include "bitloom/train/step.h"
 #include "support/error_matchers.h"
 #include "support/temp_dir.h"
@@ -158,6 +159,18 @@ TEST_P(PrecisionTest, RepeatsBitForBit) {
     const Tensor& other = b.checkpoint.parameters.at(name).value;
     EXPECT_EQ(std::memcmp(parameter.value.raw(), other.raw(), other.bytes()), 0) << name;
   }
+}
+
+TEST_P(PrecisionTest, TeachersAnswerCloseToF32) {
+  const Batch batch;
+  Training single(GetParam().method, GetParam().forward, "f32", batch);
+  Training half(GetParam().method, GetParam().forward, "f32", batch);
+  Teacher exact(std::move(single.checkpoint), kBatch);
+  Teacher rough(std::move(half.checkpoint), kBatch, kernels::Precision::kBf16);
+  const ConstTensorView expected = exact.answer(batch.images);
+  const ConstTensorView answer = rough.answer(batch.images);
+  EXPECT_LT(distance(answer, expected), 0.05 * norm(expected));
+  EXPECT_NE(std::memcmp(answer.raw(), expected.raw(), expected.bytes()), 0) << "bf16 ran nowhere";
 }
 
 INSTANTIATE_TEST_SUITE_P(Methods, PrecisionTest,
