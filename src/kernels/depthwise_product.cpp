@@ -19,8 +19,7 @@ constexpr std::int64_t kWindow = std::int64_t{kDepthwiseTaps} * kDepthwiseTaps;
 
 /// Why not; "" if it can.
 std::string objection(const Int8Problem& problem) {
-  const bool codes =
-      problem.destination_dtype == DType::kU8 || problem.destination_dtype == DType::kS8;
+  const DType to = problem.destination_dtype;
   if (problem.weight.rank() != 4 || problem.weight.c() != 1 ||
       problem.weight.n() != problem.window.groups) {
     return "no depthwise layer";
@@ -30,7 +29,9 @@ std::string objection(const Int8Problem& problem) {
   }
   if (problem.window.stride > 2) return "a stride above 2";
   if (problem.source.c() < kNarrowest) return cat("fewer than ", kNarrowest, " channels");
-  if (!codes || !problem.bias) return "no codes as output";
+  if ((to != DType::kU8 && to != DType::kS8 && to != DType::kF32) || !problem.bias) {
+    return "bare sums as output";
+  }
   if (problem.residual) return "a residual";
   return depthwise_layout().bytes == 0 ? "no kernel for this CPU" : "";
 }
@@ -83,15 +84,14 @@ class DepthwiseProduct::Impl {
              .pad_w = problem.window.pad_w(),
              .flip = static_cast<std::uint8_t>(signed_source ? 0x80 : 0),
              .signed_output = problem.destination_dtype == DType::kS8};
-    const integer::CodeRange type =
-        rows_.signed_output ? integer::CodeRange{-128, 127} : integer::CodeRange{0, 255};
-    rows_.qmin =
-        static_cast<std::int32_t>(std::max(problem.clip.low, static_cast<float>(type.qmin)));
-    rows_.qmax =
-        static_cast<std::int32_t>(std::min(problem.clip.high, static_cast<float>(type.qmax)));
+    rows_.real_output = problem.destination_dtype == DType::kF32;
+    rows_.clip = problem.clip;
+    if (!rows_.real_output) set_range(problem.clip);
     blocks_ = cut_blocks(rows_.c, layout_.bytes);
     const auto count = static_cast<std::size_t>(rows_.c);
     weight_.assign(count * kWindow, 0);
+    sums_.assign(count, 0);
+    sizes_.assign(count, 0.0);
     multiplier_.assign(count, 0.0F);
     bias_.assign(count, 0.0F);
     allocate();
@@ -100,14 +100,31 @@ class DepthwiseProduct::Impl {
 
   void set_weights(ConstTensorView weight) {
     std::copy_n(weight.data<std::int8_t>(), weight_.size(), weight_.begin());
+    for (std::size_t c = 0; c < sums_.size(); ++c) {
+      sums_[c] = 0;
+      sizes_[c] = 0.0;
+      for (std::size_t k = 0; k < kWindow; ++k) {
+        const std::int32_t w = weight_[c * kWindow + k];
+        sums_[c] += w;
+        sizes_[c] += std::abs(w);
+      }
+    }
     for (const DepthwiseBlock& block : blocks_) pack_weights(block);
     set_bases();
+    set_reach();
   }
 
   void set_scales(ConstTensorView multiplier, ConstTensorView bias) {
     std::copy_n(multiplier.data<float>(), multiplier_.size(), multiplier_.begin());
     std::copy_n(bias.data<float>(), bias_.size(), bias_.begin());
-    set_bases();
+    for (const DepthwiseBlock& block : blocks_) {
+      for_each_lane(block, [&](int position, std::int64_t channel) {
+        const auto c = static_cast<std::size_t>(channel);
+        block.multiplier[position] = multiplier_[c];
+        block.bias[position] = bias_[c];
+      });
+    }
+    set_reach();
   }
 
   void set_source_zero_point(std::int32_t zero_point) {
@@ -120,9 +137,11 @@ class DepthwiseProduct::Impl {
 
   void run(ConstTensorView source, TensorView destination) const noexcept {
     const auto* from = static_cast<const std::uint8_t*>(source.raw());
-    auto* to = static_cast<std::uint8_t*>(destination.raw());
+    auto* to = static_cast<std::byte*>(destination.raw());
     const std::int64_t source_image = rows_.h * rows_.w * rows_.c;
     const std::int64_t output_image = rows_.oh * rows_.ow * rows_.c;
+    const auto output_bytes =
+        output_image * static_cast<std::int64_t>(size_of(destination.dtype()));
     const std::int64_t step = depthwise_pass_rows(rows_.stride);
     const std::int64_t passes = (rows_.oh + step - 1) / step;
     // Blocks that overlap write the same bytes, so one thread does them.
@@ -138,7 +157,7 @@ class DepthwiseProduct::Impl {
                      for (std::int64_t b = group * blocks / groups;
                           b < (group + 1) * blocks / groups; ++b) {
                        depthwise_pass(rows_, blocks_[static_cast<std::size_t>(b)],
-                                      from + image * source_image, row, to + image * output_image);
+                                      from + image * source_image, row, to + image * output_bytes);
                      }
                    }
                  });
@@ -212,31 +231,31 @@ class DepthwiseProduct::Impl {
     });
   }
 
-  /// What depends on weights, scales and the zero point together.
+  void set_range(const integer::Clip& clip) {
+    const integer::CodeRange type =
+        rows_.signed_output ? integer::CodeRange{-128, 127} : integer::CodeRange{0, 255};
+    rows_.qmin = static_cast<std::int32_t>(std::max(clip.low, static_cast<float>(type.qmin)));
+    rows_.qmax = static_cast<std::int32_t>(std::min(clip.high, static_cast<float>(type.qmax)));
+  }
+
+  /// What sums start from: the zero point's share.
   void set_bases() {
-    double reach = 0.0;
-    for (std::int64_t c = 0; c < rows_.c; ++c) {
-      double size = 0.0;
-      for (std::int64_t k = 0; k < kWindow; ++k) {
-        size += std::abs(static_cast<double>(weight_[static_cast<std::size_t>(c * kWindow + k)]));
-      }
-      const auto i = static_cast<std::size_t>(c);
-      reach = std::max(reach, 255.0 * size * std::abs(static_cast<double>(multiplier_[i])) +
-                                  std::abs(static_cast<double>(bias_[i])));
-    }
-    rows_.clamps_reals = !(reach < kSafeReal);
     for (const DepthwiseBlock& block : blocks_) {
       for_each_lane(block, [&](int position, std::int64_t channel) {
-        std::int32_t sum = 0;
-        for (std::int64_t k = 0; k < kWindow; ++k) {
-          sum += weight_[static_cast<std::size_t>(channel * kWindow + k)];
-        }
-        const auto i = static_cast<std::size_t>(channel);
-        block.base[position] = -std::int32_t{rows_.pad} * sum;
-        block.multiplier[position] = multiplier_[i];
-        block.bias[position] = bias_[i];
+        block.base[position] = -std::int32_t{rows_.pad} * sums_[static_cast<std::size_t>(channel)];
       });
     }
+  }
+
+  /// Whether a code's t may leave the range of s32.
+  void set_reach() {
+    if (rows_.real_output) return;
+    double reach = 0.0;
+    for (std::size_t c = 0; c < sizes_.size(); ++c) {
+      reach = std::max(reach, 255.0 * sizes_[c] * std::abs(static_cast<double>(multiplier_[c])) +
+                                  std::abs(static_cast<double>(bias_[c])));
+    }
+    rows_.clamps_reals = !(reach < kSafeReal);
   }
 
   Shape output_;
@@ -245,6 +264,8 @@ class DepthwiseProduct::Impl {
   std::int64_t images_ = 1;
   std::vector<DepthwiseBlock> blocks_;
   std::vector<std::int8_t> weight_;  ///< [C, 3, 3]
+  std::vector<std::int32_t> sums_;   ///< of each channel's weights
+  std::vector<double> sizes_;        ///< of their magnitudes
   std::vector<float> multiplier_, bias_;
   std::vector<std::uint8_t> pad_pixel_;
   Tensor packed_;

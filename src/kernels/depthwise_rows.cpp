@@ -13,6 +13,8 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "depthwise_vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -22,98 +24,6 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr int kTaps = kDepthwiseTaps;
 constexpr int kAccumulators = kDepthwiseAccumulators;
 constexpr int kQuad = 4;  // rows of the source in one operand
-constexpr bool kPairs = HWY_TARGET != HWY_AVX3_DL;
-
-template <int kBytes>
-using Bytes = hn::Simd<std::uint8_t, kBytes, 0>;
-template <int kBytes>
-using Halves = hn::Simd<std::int16_t, kBytes / 2, 0>;
-template <int kBytes>
-using Ints = hn::Simd<std::int32_t, kBytes / 4, 0>;
-template <int kBytes>
-using Floats = hn::Simd<float, kBytes / 4, 0>;
-
-// Pairs of s16 products, and what Highway 1.0 has only with fixes for values that do not occur.
-HWY_INLINE hn::Vec128<std::int32_t> pair_sums(hn::Vec128<std::int16_t> a,
-                                              hn::Vec128<std::int16_t> b) {
-  return hn::Vec128<std::int32_t>{_mm_madd_epi16(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec128<std::int32_t> nearest(hn::Vec128<float> t) {
-  return hn::Vec128<std::int32_t>{_mm_cvtps_epi32(t.raw)};
-}
-HWY_INLINE hn::Vec128<std::int16_t> narrow(hn::Vec128<std::int32_t> a, hn::Vec128<std::int32_t> b) {
-  return hn::Vec128<std::int16_t>{_mm_packs_epi32(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec128<std::uint8_t> narrow_s8(hn::Vec128<std::int16_t> a,
-                                              hn::Vec128<std::int16_t> b) {
-  return hn::Vec128<std::uint8_t>{_mm_packs_epi16(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec128<std::uint8_t> narrow_u8(hn::Vec128<std::int16_t> a,
-                                              hn::Vec128<std::int16_t> b) {
-  return hn::Vec128<std::uint8_t>{_mm_packus_epi16(a.raw, b.raw)};
-}
-#if HWY_TARGET <= HWY_AVX2
-HWY_INLINE hn::Vec256<std::int32_t> pair_sums(hn::Vec256<std::int16_t> a,
-                                              hn::Vec256<std::int16_t> b) {
-  return hn::Vec256<std::int32_t>{_mm256_madd_epi16(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec256<std::int32_t> nearest(hn::Vec256<float> t) {
-  return hn::Vec256<std::int32_t>{_mm256_cvtps_epi32(t.raw)};
-}
-HWY_INLINE hn::Vec256<std::int16_t> narrow(hn::Vec256<std::int32_t> a, hn::Vec256<std::int32_t> b) {
-  return hn::Vec256<std::int16_t>{_mm256_packs_epi32(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec256<std::uint8_t> narrow_s8(hn::Vec256<std::int16_t> a,
-                                              hn::Vec256<std::int16_t> b) {
-  return hn::Vec256<std::uint8_t>{_mm256_packs_epi16(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec256<std::uint8_t> narrow_u8(hn::Vec256<std::int16_t> a,
-                                              hn::Vec256<std::int16_t> b) {
-  return hn::Vec256<std::uint8_t>{_mm256_packus_epi16(a.raw, b.raw)};
-}
-#endif
-#if HWY_TARGET <= HWY_AVX3
-HWY_INLINE hn::Vec512<std::int32_t> pair_sums(hn::Vec512<std::int16_t> a,
-                                              hn::Vec512<std::int16_t> b) {
-  return hn::Vec512<std::int32_t>{_mm512_madd_epi16(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec512<std::int32_t> nearest(hn::Vec512<float> t) {
-  return hn::Vec512<std::int32_t>{_mm512_cvtps_epi32(t.raw)};
-}
-HWY_INLINE hn::Vec512<std::int16_t> narrow(hn::Vec512<std::int32_t> a, hn::Vec512<std::int32_t> b) {
-  return hn::Vec512<std::int16_t>{_mm512_packs_epi32(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec512<std::uint8_t> narrow_s8(hn::Vec512<std::int16_t> a,
-                                              hn::Vec512<std::int16_t> b) {
-  return hn::Vec512<std::uint8_t>{_mm512_packs_epi16(a.raw, b.raw)};
-}
-HWY_INLINE hn::Vec512<std::uint8_t> narrow_u8(hn::Vec512<std::int16_t> a,
-                                              hn::Vec512<std::int16_t> b) {
-  return hn::Vec512<std::uint8_t>{_mm512_packus_epi16(a.raw, b.raw)};
-}
-#endif
-
-#if HWY_TARGET == HWY_AVX3_DL
-// Every CPU of this target has AVX512-VNNI, but Highway 1.0 does not tell the compiler.
-template <class V32, class V8>
-HWY_INLINE V32 add_quads(V32 acc, V8 codes, const std::int8_t* weight) {
-  const hn::Simd<std::int8_t, sizeof(codes.raw), 0> d;
-  const auto w = hn::Load(d, weight);
-  asm("vpdpbusd %2, %1, %0" : "+v"(acc.raw) : "v"(codes.raw), "v"(w.raw));
-  return acc;
-}
-#else
-template <class V32, class V8>
-HWY_INLINE V32 add_quads(V32 acc, V8 codes, const std::int8_t* weight) {
-  const Halves<static_cast<int>(sizeof(codes.raw))> d;
-  const auto* pairs = reinterpret_cast<const std::int16_t*>(weight);
-  const auto both = hn::BitCast(hn::RebindToUnsigned<decltype(d)>(), codes);
-  const auto even = hn::BitCast(d, hn::And(both, hn::Set(hn::DFromV<decltype(both)>(), 0x00FF)));
-  const auto odd = hn::BitCast(d, hn::ShiftRight<8>(both));
-  acc = hn::Add(acc, pair_sums(even, hn::Load(d, pairs)));
-  return hn::Add(acc, pair_sums(odd, hn::Load(d, pairs + hn::MaxLanes(d))));
-}
-#endif
 
 // Where the rows of the source that one pass reads begin, and how far apart their pixels lie: 0
 // where a row lies outside and all its pixels are the pad pixel.
@@ -155,6 +65,29 @@ HWY_INLINE Column<kBytes> load_column(const DepthwiseRows& rows, const SourceRow
   return column;
 }
 
+// t of accumulator `a`: two roundings.
+template <int kBytes>
+HWY_INLINE hn::Vec<Floats<kBytes>> scaled(const DepthwiseBlock& block, hn::Vec<Ints<kBytes>> acc,
+                                          int a) {
+  const Floats<kBytes> d;
+  const std::size_t lane = static_cast<std::size_t>(a) * hn::MaxLanes(d);
+  const auto product = hn::Mul(hn::ConvertTo(d, acc), hn::Load(d, block.multiplier + lane));
+  return hn::Add(product, hn::Load(d, block.bias + lane));
+}
+
+template <int kBytes>
+HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
+                       const hn::Vec<Ints<kBytes>>* acc, float* to) {
+  const Floats<kBytes> d;
+  const auto low = hn::Set(d, rows.clip.low);
+  const auto high = hn::Set(d, rows.clip.high);
+  for (int a = 0; a < kAccumulators; ++a) {
+    // Of two zeros the bound, as integer::clipped: what both instructions give.
+    const auto t = hn::Min(hn::Max(scaled<kBytes>(block, acc[a], a), low), high);
+    store_blocks(t, to + std::size_t{4} * static_cast<std::size_t>(a));
+  }
+}
+
 // Sums of one pixel to codes; the accumulators' lanes pack back into the channels' order.
 template <int kBytes>
 HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
@@ -162,9 +95,7 @@ HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
   const Floats<kBytes> d;
   hn::Vec<Ints<kBytes>> code[kAccumulators];
   for (int a = 0; a < kAccumulators; ++a) {
-    const std::size_t lane = static_cast<std::size_t>(a) * hn::MaxLanes(d);
-    auto t = hn::Mul(hn::ConvertTo(d, acc[a]), hn::Load(d, block.multiplier + lane));
-    t = hn::Add(t, hn::Load(d, block.bias + lane));
+    auto t = scaled<kBytes>(block, acc[a], a);
     if (rows.clamps_reals) {
       t = hn::Min(hn::Max(t, hn::Set(d, static_cast<float>(rows.qmin))),
                   hn::Set(d, static_cast<float>(rows.qmax)));
@@ -188,9 +119,9 @@ HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
   }
 }
 
-template <int kBytes, int kStride>
+template <int kBytes, int kStride, typename Out>
 HWY_INLINE void pass(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                     const SourceRows& source, bool both_rows, std::uint8_t* out) {
+                     const SourceRows& source, bool both_rows, Out* out) {
   constexpr int kRows = depthwise_pass_rows(kStride);
   constexpr int kSourceRows = kTaps + kRows - 1;
   constexpr int kOperand = kBytes * (kPairs ? 2 : 1);  // bytes of one accumulator's weights
@@ -224,9 +155,9 @@ HWY_INLINE void pass(const DepthwiseRows& rows, const DepthwiseBlock& block,
   }
 }
 
-template <int kBytes>
+template <int kBytes, typename Out>
 HWY_INLINE void pass_of_width(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                              const SourceRows& source, bool both_rows, std::uint8_t* out) {
+                              const SourceRows& source, bool both_rows, Out* out) {
   if (rows.stride == 1) {
     pass<kBytes, 1>(rows, block, source, both_rows, out);
   } else {
@@ -234,17 +165,11 @@ HWY_INLINE void pass_of_width(const DepthwiseRows& rows, const DepthwiseBlock& b
   }
 }
 
-void run_pass(const DepthwiseRows& rows, const DepthwiseBlock& block, const std::uint8_t* source,
-              std::int64_t row, std::uint8_t* out) {
-  SourceRows from;
-  for (std::int64_t r = 0; r < kQuad; ++r) {
-    const std::int64_t y = row * rows.stride - rows.pad_h + r;
-    const bool inside = y >= 0 && y < rows.h;
-    from.at[r] = (inside ? source + y * rows.w * rows.c : rows.pad_pixel) + block.first;
-    from.step[r] = inside ? rows.c : 0;
-  }
+template <typename Out>
+HWY_INLINE void pass_to(const DepthwiseRows& rows, const DepthwiseBlock& block,
+                        const SourceRows& from, std::int64_t row, Out* out) {
   const bool both_rows = row + 1 < rows.oh;
-  std::uint8_t* to = out + row * rows.ow * rows.c + block.first;
+  Out* to = out + row * rows.ow * rows.c + block.first;
   switch (block.channels) {
 #if HWY_TARGET <= HWY_AVX3
     case 64:
@@ -259,6 +184,22 @@ void run_pass(const DepthwiseRows& rows, const DepthwiseBlock& block, const std:
   }
 }
 
+void run_pass(const DepthwiseRows& rows, const DepthwiseBlock& block, const std::uint8_t* source,
+              std::int64_t row, void* out) {
+  SourceRows from;
+  for (std::int64_t r = 0; r < kQuad; ++r) {
+    const std::int64_t y = row * rows.stride - rows.pad_h + r;
+    const bool inside = y >= 0 && y < rows.h;
+    from.at[r] = (inside ? source + y * rows.w * rows.c : rows.pad_pixel) + block.first;
+    from.step[r] = inside ? rows.c : 0;
+  }
+  if (rows.real_output) {
+    pass_to(rows, block, from, row, static_cast<float*>(out));
+  } else {
+    pass_to(rows, block, from, row, static_cast<std::uint8_t*>(out));
+  }
+}
+
 DepthwiseLayout layout() {
   return {.bytes = HWY_MAX_BYTES, .pairs = kPairs, .target = hwy::TargetName(HWY_TARGET)};
 }
@@ -266,7 +207,7 @@ DepthwiseLayout layout() {
 #else  // no kernel
 
 void run_pass(const DepthwiseRows&, const DepthwiseBlock&, const std::uint8_t*, std::int64_t,
-              std::uint8_t*) {}
+              void*) {}
 DepthwiseLayout layout() { return {}; }
 
 #endif
@@ -287,7 +228,7 @@ DepthwiseLayout depthwise_layout() {
 }
 
 void depthwise_pass(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                    const std::uint8_t* source, std::int64_t row, std::uint8_t* out) noexcept {
+                    const std::uint8_t* source, std::int64_t row, void* out) noexcept {
   HWY_DYNAMIC_DISPATCH(run_pass)(rows, block, source, row, out);
 }
 

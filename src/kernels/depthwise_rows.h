@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "bitloom/integer/affine.h"
+
 namespace bitloom::kernels {
 
 constexpr int kDepthwiseTaps = 3;          ///< rows and columns of the window
@@ -40,15 +42,18 @@ struct DepthwiseRows {
   std::int64_t stride = 1, pad_h = 0, pad_w = 0;
   const std::uint8_t* pad_pixel = nullptr;  ///< [c] bytes of the source's zero point
   std::uint8_t pad = 0;                     ///< the zero point after the flip
-  std::uint8_t flip = 0;       ///< 0x80 for s8 sources: code + 128 is what is multiplied
+  std::uint8_t flip = 0;     ///< 0x80 for s8 sources: code + 128 is what is multiplied
+  bool real_output = false;  ///< f32, within `clip`; else codes
+  integer::Clip clip;
   bool signed_output = false;  ///< s8; else u8
   std::int32_t qmin = 0, qmax = 255;
   bool clamps_reals = true;  ///< |t| may leave the range of s32
 };
 
-/// Output rows `row` .. row + depthwise_pass_rows - 1 (those that exist) of one image.
+/// Output rows `row` .. row + depthwise_pass_rows - 1 (those that exist) of one image; `out` is
+/// u8, s8 or f32.
 /// @pre depthwise_layout().bytes > 0.
 void depthwise_pass(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                    const std::uint8_t* source, std::int64_t row, std::uint8_t* out) noexcept;
+                    const std::uint8_t* source, std::int64_t row, void* out) noexcept;
 
 }  // namespace bitloom::kernels

@@ -22,8 +22,8 @@ namespace bitloom::kernels {
 class DepthwiseProduct {
  public:
   /// @throws BackendError with the reason if the problem is none of: one input and one output a
-  ///         group, 16 channels or more, window 3x3, stride 1 or 2, codes (u8 or s8) to codes,
-  ///         without a residual; or if this CPU is no x86.
+  ///         group, 16 channels or more, window 3x3, stride 1 or 2, codes (u8 or s8) to codes or
+  ///         f32, without a residual; or if this CPU is no x86.
   explicit DepthwiseProduct(const Int8Problem& problem);
   ~DepthwiseProduct();
   DepthwiseProduct(DepthwiseProduct&&) noexcept;
