@@ -324,6 +324,7 @@ Archive to_archive(const Model& model) {
   archive.put_attribute("", "layers", static_cast<std::int64_t>(model.layers.size()));
   archive.put_text("graph", model.graph_text);
   archive.put_text("config", model.config_text);
+  if (!model.tuned.empty()) archive.put_text("tuned", tuned_to_text(model.tuned));
   archive.put("input_table", model.input_table.clone(), "CP",
               model.input_table.dtype() == DType::kF32 ? "1" : "code");
   for (std::size_t i = 0; i < model.tensors.size(); ++i) {
@@ -359,6 +360,10 @@ Model model_from_archive(const Archive& archive) {
   const std::size_t layers = get_count(archive, "layers");
   for (std::size_t i = 0; i < layers; ++i) {
     model.layers.push_back(get_layer(archive, numbered("layers", i)));
+  }
+  if (archive.has_text("tuned")) {
+    model.tuned = tuned_from_text(archive.text("tuned"), layers,
+                                  archive.source().empty() ? "model" : archive.source());
   }
   validate(model);
   return model;
