@@ -23,6 +23,8 @@ PlanResult plan_max_pool(const LayerContext& context);
 
 /// Layers of mode dynamic: our quantize kernel, oneDNN's int8 product to s32, integer/dynamic.h.
 PlanResult plan_dynamic(const LayerContext& context);
+/// The same on our depthwise kernel, one image at a time. @throws BackendError with its reason.
+PlanResult plan_dynamic_depthwise(const LayerContext& context);
 
 /// Layers of mode fixed-point: oneDNN's int8 product where it is exact, else its sums or our own
 /// kernel and shifts. Takes every one.

@@ -1,8 +1,10 @@
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 #include "bitloom/core/error.h"
 #include "bitloom/integer/dynamic.h"
+#include "bitloom/kernels/depthwise_product.h"
 #include "bitloom/kernels/fake_quant.h"
 #include "bitloom/kernels/int8_product.h"
 #include "onednn.h"
@@ -47,6 +49,8 @@ Pieces pieces_of(const LayerContext& context) {
   return {.codes = 0, .acc = codes, .bytes = codes + acc};
 }
 
+/// Product: kernels::Int8Product or DepthwiseProduct.
+template <typename Product>
 class DynamicRunner final : public LayerRunner {
  public:
   explicit DynamicRunner(const LayerContext& context)
@@ -70,11 +74,11 @@ class DynamicRunner final : public LayerRunner {
     quantize(source, codes);
     if (scales_.size() == 1) {
       set_multiplier(scales_.front());
-      product_.run(codes, residual_of(inputs), output);
+      multiply(codes, residual_of(inputs), output);
       return;
     }
     const TensorView acc(DType::kS32, output.shape(), scratch.data() + pieces_.acc);
-    product_.run(codes, {}, acc);
+    multiply(codes, {}, acc);
     integer::finish_dynamic(model_, layer_, acc, scales_, residual_of(inputs), output);
   }
   std::string implementation() const override { return product_.implementation(); }
@@ -83,6 +87,14 @@ class DynamicRunner final : public LayerRunner {
   bool reads_plain_weights() const override { return false; }
 
  private:
+  void multiply(ConstTensorView codes, ConstTensorView residual, TensorView output) {
+    if constexpr (std::is_same_v<Product, kernels::Int8Product>) {
+      product_.run(codes, residual, output);
+    } else {
+      product_.run(codes, output);
+    }
+  }
+
   void quantize(ConstTensorView source, TensorView codes) {
     const std::int64_t images = source.shape().n();
     const std::int64_t size = source.elements() / images;
@@ -113,7 +125,7 @@ class DynamicRunner final : public LayerRunner {
   std::vector<kernels::MinMax> ranges_;
   std::vector<float> scales_;
   Tensor multiplier_;  ///< s_x * m[o]
-  kernels::Int8Product product_;
+  Product product_;
 };
 
 }  // namespace
@@ -123,7 +135,13 @@ PlanResult plan_dynamic(const LayerContext& context) {
   if (integer::has_two_scales(layer)) return Declined{"two weight scales, of static layers only"};
   const std::string reason = saturation(context.isa, layer.source_format, layer.weight_range);
   if (!reason.empty()) return Declined{reason};
-  return std::make_unique<DynamicRunner>(context);
+  return std::make_unique<DynamicRunner<kernels::Int8Product>>(context);
+}
+
+PlanResult plan_dynamic_depthwise(const LayerContext& context) {
+  if (context.batch > 1) return Declined{"several scales, where it takes one image's"};
+  if (integer::has_two_scales(context.layer)) return Declined{"two weight scales"};
+  return std::make_unique<DynamicRunner<kernels::DepthwiseProduct>>(context);
 }
 
 }  // namespace bitloom::backends

@@ -4,6 +4,7 @@
 #include "bitloom/kernels/depthwise_product.h"
 #include "bitloom/kernels/pool_codes.h"
 #include "int8_problem.h"
+#include "onednn.h"
 
 namespace bitloom::backends {
 namespace {
@@ -55,7 +56,9 @@ class AverageRunner final : public LayerRunner {
 
 bool is_depthwise(const integer::Layer& layer) {
   return layer.op == integer::LayerOp::kConv2d && layer.window.groups > 1 &&
-         layer.weight.shape().c() == 1 && layer.mode == integer::ComputeMode::kStatic;
+         layer.weight.shape().c() == 1 &&
+         (layer.mode == integer::ComputeMode::kStatic ||
+          layer.mode == integer::ComputeMode::kDynamic);
 }
 
 bool is_average_of_codes(const LayerContext& context) {
@@ -70,8 +73,11 @@ bool is_average_of_codes(const LayerContext& context) {
 PlanResult plan_own(const LayerContext& context) {
   if (is_average_of_codes(context)) return std::make_unique<AverageRunner>(context);
   if (!is_depthwise(context.layer)) return Declined{};
-  if (needs_sums(context)) return Declined{"gives codes, not the sums that this output needs"};
   try {
+    if (context.layer.mode == integer::ComputeMode::kDynamic) {
+      return plan_dynamic_depthwise(context);
+    }
+    if (needs_sums(context)) return Declined{"gives codes, not the sums that this output needs"};
     return std::make_unique<DepthwiseRunner>(context, int8_problem(context));
   } catch (const BackendError& error) {
     return Declined{error.what()};

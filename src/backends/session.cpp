@@ -11,7 +11,7 @@
 #include "bitloom/core/arena.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
-#include "bitloom/integer/reference.h"
+#include "bitloom/kernels/encode_pixels.h"
 #include "bitloom/kernels/sign_bits.h"
 #include "buffer_plan.h"
 #include "session_plan.h"
@@ -231,7 +231,7 @@ void Session::Impl::run(ConstTensorView images, TensorView logits, LapClock* clo
                       .remedy = ""});
   }
   const TensorView used(input.dtype(), input.shape().with_batch(count), input.raw());
-  integer::encode_input(images, table_, used);
+  kernels::encode_pixels(images, table_, used);
   std::memset(static_cast<std::byte*>(input.raw()) + used.bytes(), 0, input.bytes() - used.bytes());
   lap(clock, Lap::kData);
   for (std::size_t i = 0; i < steps_.size(); ++i) {

@@ -4,9 +4,12 @@
 #include <chrono>
 
 #include "backend.h"
+#include "bitloom/backends/load_model.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/random.h"
+#include "bitloom/integer/model_archive.h"
+#include "bitloom/io/hdf5_archive.h"
 
 namespace bitloom::backends {
 namespace {
@@ -112,6 +115,15 @@ std::vector<TunedLayer> tune(const integer::Model& model, const SessionOptions& 
     }
     layers.push_back(std::move(layer));
   }
+  return layers;
+}
+
+std::vector<TunedLayer> tune_file(const std::filesystem::path& path, const SessionOptions& session,
+                                  const TuneOptions& options) {
+  integer::Model model = load_model(path);
+  std::vector<TunedLayer> layers = tune(model, session, options);
+  integer::put_tuned(model.tuned, tuned_plan(layers, session));
+  io::save_archive(path, integer::to_archive(model));
   return layers;
 }
 

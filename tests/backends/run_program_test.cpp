@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "backends/hand_models.h"
+#include "bitloom/backends/load_model.h"
 #include "bitloom/backends/session.h"
 #include "bitloom/integer/model_archive.h"
 #include "bitloom/integer/reference.h"
@@ -80,6 +81,17 @@ TEST_F(RunProgram, InspectsAndTimesAModel) {
   EXPECT_THAT(timed.output, HasSubstr("first inference "));
   EXPECT_THAT(timed.output, HasSubstr("3 runs, batch 1, threads "));
   EXPECT_THAT(timed.output, HasSubstr("avx2"));
+}
+
+TEST_F(RunProgram, StoresWhatItMeasuredInTheModelsFile) {
+  const End tuned = run_program(cat("tune '", path_.string(), "' --batch 2 --threads 1"));
+  EXPECT_EQ(tuned.status, 0) << tuned.output;
+  EXPECT_THAT(tuned.output, HasSubstr("stored for this machine, batch 2, threads 1"));
+  const integer::Model stored = load_model(path_);
+  ASSERT_EQ(stored.tuned.size(), 1U);
+  EXPECT_EQ(stored.tuned.front().where.batch, 2);
+  EXPECT_EQ(stored.tuned.front().where.threads, 1);
+  EXPECT_EQ(stored.tuned.front().implementations.size(), model_.layers.size());
 }
 
 TEST_F(RunProgram, RefusesWithExitCodeTwo) {

@@ -11,6 +11,7 @@
 
 #include "bitloom/backends/load_model.h"
 #include "bitloom/backends/session.h"
+#include "bitloom/backends/tune.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
@@ -139,6 +140,24 @@ void run(const Words& words) {
   }
 }
 
+void tune(const Words& words) {
+  const std::int64_t batch = words.integer("batch", 1, kMostBatch, 1);
+  const std::vector<backends::TunedLayer> layers = backends::tune_file(
+      words.files[0], {.backend = words.word("backend", "onednn"), .batch = batch});
+  double usual_ms = 0.0;
+  double chosen_ms = 0.0;
+  std::cout << std::fixed << std::setprecision(4);
+  for (const backends::TunedLayer& layer : layers) {
+    usual_ms += layer.usual_ms;
+    chosen_ms += layer.chosen_ms;
+    if (layer.chosen == layer.usual) continue;
+    std::cout << layer.layer << ": " << layer.usual << " " << layer.usual_ms << " ms, "
+              << layer.chosen << " " << layer.chosen_ms << " ms\n";
+  }
+  std::cout << "all layers: " << usual_ms << " ms, chosen " << chosen_ms
+            << " ms; stored for this machine, batch " << batch << ", threads " << threads() << "\n";
+}
+
 const std::vector<Option>& global_options() {
   static const std::vector<Option> options{
       {"threads", "N", "threads; 0, the default: all cores"},
@@ -237,6 +256,11 @@ const std::vector<Command>& commands() {
          "time to the first inference, latency, memory",
          {backend, batch, {"runs", "N", "timed runs; default 200"}},
          bench},
+        {"tune",
+         {"MODEL"},
+         "measure what runs each layer fastest here, and store it in the file",
+         {backend, batch},
+         tune},
         {"inspect", {"MODEL"}, "what the file holds, layer by layer", {}, inspect}};
   }();
   return table;
@@ -257,7 +281,7 @@ int run_program(const std::vector<std::string>& words) {
     return kExitDone;
   }
   throw ConfigError({.place = "bitloom-run",
-                     .expected = "run, bench or inspect",
+                     .expected = "run, bench, tune or inspect",
                      .found = cat("'", words[0], "'"),
                      .remedy = "bitloom-run --help shows them"});
 }

@@ -2,6 +2,7 @@
 // Comes from: backends/session.h. Goes to: tools (bench --tune).
 #pragma once
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,11 @@ struct TunedLayer {
 /// @throws BackendError as Session.
 std::vector<TunedLayer> tune(const integer::Model& model, const SessionOptions& session,
                              const TuneOptions& options = {});
+
+/// tune() of an exported model's file, which is written anew with the choice.
+/// @throws FormatError or NumericError as load_model; BackendError.
+std::vector<TunedLayer> tune_file(const std::filesystem::path& path, const SessionOptions& session,
+                                  const TuneOptions& options = {});
 
 /// This machine, with its threads and ISA cap as they are now.
 integer::TunedFor tuned_for(const SessionOptions& session);
