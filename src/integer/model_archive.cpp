@@ -9,8 +9,7 @@ namespace bitloom::integer {
 namespace {
 
 constexpr const char* kSchema = "bitloom.model";
-constexpr int kVersion = 4;                  // 4: pads of columns, averages that count padding
-constexpr int kPlainWindows = 3;             // 3: binary and ternary grids, affine, prelu, maps
+constexpr int kVersion = 5;                  // 5: packed; 4: pads of columns, fixed point
 constexpr int kOldestVersion = 2;            // 2: clip instead of relu; avg_pool, concat
 constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from a damaged file
 
@@ -297,15 +296,6 @@ Layer get_layer(const Archive& archive, const std::string& path) {
   return layer;
 }
 
-/// The oldest version that can say all of it, so that older programs read what they can run.
-int version_of(const Model& model) {
-  const auto is_new = [](const Layer& layer) {
-    return layer.window.column_pad >= 0 || layer.window.count_pad ||
-           layer.mode == ComputeMode::kFixedPoint;
-  };
-  return std::any_of(model.layers.begin(), model.layers.end(), is_new) ? kVersion : kPlainWindows;
-}
-
 std::size_t get_count(const Archive& archive, const char* name) {
   const std::int64_t count = archive.integer("", name);
   if (count < 1 || count > kMostItems) refuse(archive, name, cat("unlikely count ", count));
@@ -315,7 +305,8 @@ std::size_t get_count(const Archive& archive, const char* name) {
 }  // namespace
 
 Archive to_archive(const Model& model) {
-  Archive archive(kSchema, version_of(model));
+  Archive archive(kSchema, kVersion);
+  archive.set_packed(true);
   archive.put_attribute("", "network", model.network);
   archive.put_attribute("", "method", model.method);
   archive.put_attribute("", "profile", model.profile);

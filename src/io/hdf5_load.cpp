@@ -9,6 +9,7 @@
 #include "bitloom/io/hdf5_archive.h"
 #include "hdf5_handle.h"
 #include "isolated_read.h"
+#include "packed_archive.h"
 
 namespace bitloom::io {
 namespace {
@@ -315,7 +316,8 @@ Archive load_archive(const std::filesystem::path& path) {
     Reader(path, status.st_size, false).read();
     return Tensor(DType::kU8, Shape{0});
   });
-  return Reader(path, status.st_size, true).read();
+  Archive archive = Reader(path, status.st_size, true).read();
+  return archive.has_attribute("", kStorage) ? unpacked(archive) : std::move(archive);
 }
 
 }  // namespace bitloom::io

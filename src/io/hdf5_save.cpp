@@ -6,6 +6,7 @@
 #include "atomic_file.h"
 #include "bitloom/io/hdf5_archive.h"
 #include "hdf5_handle.h"
+#include "packed_archive.h"
 
 namespace bitloom::io {
 namespace {
@@ -94,7 +95,8 @@ void Writer::require_valid_path(const std::string& path) const {
 void Writer::require_valid_attribute(const std::string& path, const std::string& name,
                                      const AttributeValue& value) const {
   const bool at_root = path.empty();
-  const bool reserved = at_root ? name == kSchemaName || name == kSchemaVersion || name == kChecksum
+  const bool reserved = at_root ? name == kSchemaName || name == kSchemaVersion ||
+                                      name == kChecksum || name == kStorage
                                 : archive_.has(path) && (name == kAxes || name == kUnit);
   if (reserved || name.empty() || name.find('\0') != std::string::npos) {
     fail(path, "an attribute name that is not reserved", cat("'", name, "'"));
@@ -147,6 +149,10 @@ void Writer::write(const std::function<void(std::string_view)>& use) {
   H5Pset_fclose_degree(access.get(), H5F_CLOSE_STRONG);
   // In memory: HDF5 1.10 crashes at the program's exit if a full disk once made its H5Fclose fail.
   H5Pset_fapl_core(access.get(), kGrowthBytes, /*backing_store=*/false);
+  if (archive_.is_packed()) {  // what it reserves and does not fill is much of a small file
+    H5Pset_meta_block_size(access.get(), 0);
+    H5Pset_small_data_block_size(access.get(), 0);
+  }
   const Properties make = creation(H5P_FILE_CREATE);
   const File file(H5Fcreate(place_.c_str(), H5F_ACC_TRUNC, make.get(), access.get()));
   check(file.ok(), "");
@@ -239,7 +245,10 @@ void save_archive(const std::filesystem::path& path, const Archive& archive) {
   const QuietHdf5 quiet;
   Writer writer(archive, path.string());
   writer.require_valid();
-  writer.write([&path](std::string_view content) { AtomicFile(path).commit(content); });
+  const auto commit = [&path](std::string_view content) { AtomicFile(path).commit(content); };
+  if (!archive.is_packed()) return writer.write(commit);
+  const Archive stored = packed(archive);
+  Writer(stored, path.string()).write(commit);
 }
 
 }  // namespace bitloom::io

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "bitloom/core/error.h"
 #include "support/error_matchers.h"
 
 namespace bitloom::integer {

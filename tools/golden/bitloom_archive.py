@@ -5,10 +5,14 @@ src/io/README.md defines the layout and the checksum.
 
     write_archive("conv.h5", "golden", 1, {"conv/x": (x_nhwc, "NHWC", "1")}, {"conv": {"stride": 2}})
     archive = read_archive("conv.h5"); archive.tensors["conv/x"]
+
+Exported models are packed: read_archive() gives their layers/00000/weight all the same.
 """
 import collections
 import hashlib
+import json
 import struct
+import zlib
 
 import h5py
 import numpy as np
@@ -119,6 +123,21 @@ def _plain(value):
     return value
 
 
+def _unpacked(tensors):
+    """What the index of a packed archive says: tensors, texts and attributes as if it were plain."""
+    index = json.loads(zlib.decompress(tensors["index"][0].tobytes()))
+    places = {}
+    for path, entry in index["tensors"].items():
+        shape, word = entry["shape"], entry["dtype"]
+        if "values" in entry:
+            array = np.array(entry["values"], dtype=np.int64)
+        else:
+            values, at = tensors["values/" + word][0], entry["at"]
+            array = values[at:at + int(np.prod(shape))]
+        places[path] = (array.reshape(shape), entry["axes"], entry["unit"])
+    return places, index["texts"], index["attributes"]
+
+
 def read_archive(file_name):
     """Everything as plain Python; raises ValueError if the checksum does not match."""
     tensors, texts, attributes = {}, {}, {}
@@ -142,6 +161,8 @@ def read_archive(file_name):
         attributes[""] = root
     if checksum(schema_name, schema_version, tensors, texts, attributes) != stored:
         raise ValueError(f"{file_name}: the checksum does not match: the file is damaged")
+    if root.get("storage") == "packed":
+        tensors, texts, attributes = _unpacked(tensors)
     return Archive(schema_name, schema_version,
                    {path: entry[0] for path, entry in tensors.items()},
                    {path: entry[1] for path, entry in tensors.items()},

@@ -57,6 +57,11 @@ class Archive {
     return attributes_;
   }
 
+  /// On disk in a few datasets, not one for each tensor: for many small ones. The content, its
+  /// paths and what the readers above give are the same; a reader sets it as the file lies.
+  void set_packed(bool packed) { is_packed_ = packed; }
+  bool is_packed() const { return is_packed_; }
+
   /// File name for messages; set by the reader.
   void set_source(std::string source) { source_ = std::move(source); }
   const std::string& source() const { return source_; }
@@ -68,6 +73,7 @@ class Archive {
   std::string schema_name_;
   int schema_version_ = 0;
   std::string source_;
+  bool is_packed_ = false;
   std::map<std::string, ArchiveTensor> tensors_;
   std::map<std::string, std::string> texts_;
   std::map<std::string, std::map<std::string, AttributeValue>> attributes_;

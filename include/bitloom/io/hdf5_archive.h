@@ -16,12 +16,15 @@ namespace bitloom::io {
 /// dataset in memory order, little-endian, with attributes `axes` and `unit`: logical [O, I, KH,
 /// KW] lies as dimensions (O, KH, KW, I) with axes "OHWI". bf16 lies as u16, the upper half of a
 /// float. A text is a scalar string dataset, UTF-8, of any length. Attributes are scalars: int64,
-/// double or string. src/io/README.md defines the checksum; tools/golden/bitloom_archive.py writes
-/// and checks the same files.
+/// double or string. An archive that is_packed() lies as a deflated index and a dataset for each
+/// type (src/io/packed_archive.h). src/io/README.md defines the checksum;
+/// tools/golden/bitloom_archive.py writes and checks the same files.
 ///
 /// @throws FormatError if the file cannot be written; if a path is empty, has an empty or dotted
 ///         part, or is both a group and a dataset; if `axes` has not one letter a dimension; if an
-///         attribute takes one of the reserved names, or a string attribute exceeds 60 KB.
+///         attribute takes one of the reserved names, or a string attribute exceeds 60 KB; of a
+///         packed one, if an attribute is not finite or not UTF-8, or all of them and the texts
+///         exceed 4 MiB.
 void save_archive(const std::filesystem::path& path, const Archive& archive);
 
 /// Reads what save_archive() wrote; `source()` is the path. A child process reads the file first:
@@ -30,7 +33,8 @@ void save_archive(const std::filesystem::path& path, const Archive& archive);
 /// @throws FormatError with place, expected, found and remedy if the file is missing, not HDF5,
 ///         truncated or damaged (checksum), lacks the schema attributes, or holds what this format
 ///         does not: soft or external links, filters, chunks, external storage, other element
-///         types or ranks, more bytes than the file has.
+///         types or ranks, more bytes than the file has; or if a packed archive's index does not
+///         fit its values.
 Archive load_archive(const std::filesystem::path& path);
 
 /// SHA-256 over names, types, shapes, axes, units, bytes, texts and attributes, as 64 hex digits.
