@@ -19,6 +19,7 @@
 #include "row_formats.h"
 #include "session_profile.h"
 #include "text_table.h"
+#include "tune_file.h"
 
 namespace bitloom::tools {
 namespace {
@@ -245,6 +246,9 @@ const std::vector<OptionSpec>& model_bench_options() {
       {"model", "FILE[,FILE]", "exported models"},
       {"seconds", "S", "stop a model's runs after S seconds of its own, before --runs"},
       {"parity", "", "compare one image's logits with the reference executor's"},
+      {"tune", "",
+       "first measure what runs each layer fastest, with this batch, threads and ISA, and store "
+       "that in the model's file"},
       {"csv", "FILE", "also write the rows as a table of commas; - is stdout"},
       {"benchmark-json", "FILE", "also write them as Google Benchmark does"}};
   return options;
@@ -267,6 +271,9 @@ int run_model_bench(const Arguments& arguments) {
   const ScratchFolder folder;
   const std::vector<BenchedModel> models =
       arguments.has("network") ? models_of_network(arguments, folder) : models_of_files(arguments);
+  if (arguments.has("tune")) {
+    for (const BenchedModel& model : models) say(arguments, tune_file(model, options.batch));
+  }
   const std::vector<nlohmann::json> rows =
       bench_models(models, options, [&](const std::string& text) { say(arguments, text); });
   say(arguments, cat(rows.front().at("runs").get<std::int64_t>(), " runs each, in turns, batch ",
