@@ -31,14 +31,20 @@ TEST(Cli, AllocatedWidthsRunAsQuantized) {
 
   const ChildEnd allocated =
       bitloom({"allocate", "--checkpoint", checkpoint, "--images", "64", "--target-size-ratio",
-               "0.125", "--greedy", "--quant.first_last_bits=0", "--out", folder / "mixed.cfg",
-               "--json", folder / "allocate.json"});
+               "0.125", "--greedy", "--latency", "--quant.first_last_bits=0", "--out",
+               folder / "mixed.cfg", "--json", folder / "allocate.json"});
   ASSERT_EQ(allocated.exit_code, 0) << allocated.output;
   const nlohmann::json row = rows_of(folder / "allocate.json").at(0);
   EXPECT_EQ(row.at("methods").size(), 3U);
   EXPECT_LE(row.at("methods").at(1).at("average_weight_bits").get<double>(), 4.0);
 
+  for (const int method : {0, 1}) {
+    EXPECT_GT(row.at("methods").at(method).at("latency_ms_p50").get<double>(), 0.0);
+  }
+  EXPECT_THAT(allocated.output, HasSubstr("int8 kernels take as long for 2 bits as for 8"));
+
   const std::string bits = row.at("layer_bits");
+  EXPECT_EQ(row.at("methods").at(1).at("layer_bits"), bits);
   const ChildEnd quantized =
       bitloom({"quantize", "--checkpoint", checkpoint, "--method", "ptq-static",
                "--quant.layer_bits=" + bits, "--out", folder / "mixed.h5"});
@@ -69,6 +75,8 @@ TEST(Cli, TargetsThatCannotBeMetAreNamed) {
   EXPECT_THAT(complaint({"--target-size-ratio", "0.01"}), HasSubstr("quant.target_size_ratio"));
   EXPECT_THAT(complaint({"--target-sqnr-db", "190"}), HasSubstr("target SQNR: expected at most"));
   EXPECT_THAT(complaint({"--target-sqnr-db", "much"}), HasSubstr("a number above 0"));
+  EXPECT_THAT(complaint({"--target-latency-ms", "1e-6"}),
+              HasSubstr("--target-latency-ms: expected at least"));
   EXPECT_THAT(complaint({"--target-sqnr-db", "20", "--target-size-ratio", "0.2"}),
               HasSubstr("one of target_sqnr_db"));
 }

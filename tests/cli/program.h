@@ -78,6 +78,8 @@ inline const Words& row_keys() {
                              "latency_ms_p50",
                              "latency_ms_p90",
                              "size_bytes",
+                             "parameter_bytes",
+                             "validation_top1",
                              "peak_memory_bytes",
                              "sqnr_db",
                              "parity_identical",

@@ -43,8 +43,8 @@ TEST(Cli, TrainQuantizeExportEvalBenchInspect) {
 
   const std::string model = folder / "ptq.model.h5";
   const ChildEnd evaluated =
-      bitloom({"eval", "--model", model, "--backend", "onednn", "--parity", "--logits",
-               folder / "logits.h5", "--json", folder / "eval.json"});
+      bitloom({"eval", "--model", model, "--backend", "onednn", "--parity", "--validation",
+               "--logits", folder / "logits.h5", "--json", folder / "eval.json"});
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated.output;
   const nlohmann::json row = rows_of(folder / "eval.json").at(0);
   EXPECT_EQ(row["parity_identical"], 1.0);
@@ -52,6 +52,9 @@ TEST(Cli, TrainQuantizeExportEvalBenchInspect) {
   EXPECT_EQ(row["levels"], 16);
   EXPECT_EQ(row["images"], 200);
   EXPECT_GT(row["top1"].get<double>(), 60.0);  // chance is 25
+  EXPECT_NEAR(row["validation_top1"].get<double>(), row["top1"].get<double>(), 15.0);
+  EXPECT_GT(row["parameter_bytes"].get<double>(), 0.0);
+  EXPECT_LT(row["parameter_bytes"].get<double>(), row["size_bytes"].get<double>());
   const Archive logits = io::load_archive(folder / "logits.h5");
   EXPECT_EQ(logits.tensor("logits").shape(), (Shape{200, 4}));
 

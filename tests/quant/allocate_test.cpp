@@ -66,23 +66,34 @@ TEST(Allocate, MeetsItsGoalWithinTheLimits) {
   }
 }
 
-// What rounding leaves is looked for: within 3 % of the cost of the best of all widths, within
-// 0.5 dB (a twelfth of a bit) of the best for a price; mostly it is the best.
-TEST(Allocate, IsNextToTheExhaustiveOptimum) {
-  int best = 0;
+// What rounding leaves is looked for until nothing is left.
+TEST(Allocate, FindsTheBestOfAllWidths) {
   for (std::uint64_t seed = 1; seed <= 12; ++seed) {
     const AllocationProblem problem = random_problem(seed, 6);
     const AllocationGoal quality{.least_sqnr_db = 22.0};
     const double found = allocate(problem, quality).cost;
     const double optimum = allocate_exhaustively(problem, quality).cost;
-    EXPECT_LE(optimum, found * (1.0 + 1e-12));
-    EXPECT_LE(found, 1.03 * optimum) << seed;
-    best += found <= optimum * (1.0 + 1e-9) ? 1 : 0;
-    const AllocationGoal price{.most_cost = optimum};
-    EXPECT_GE(allocate(problem, price).sqnr_db, allocate_exhaustively(problem, price).sqnr_db - 0.5)
+    EXPECT_NEAR(found, optimum, 1e-8 * optimum) << seed;
+    const AllocationGoal price{.most_cost = 1.05 * optimum};
+    EXPECT_NEAR(allocate(problem, price).sqnr_db, allocate_exhaustively(problem, price).sqnr_db,
+                1e-7)
         << seed;
   }
-  EXPECT_GE(best, 7);
+}
+
+// As many items as resnet20 has: what the bound does not reach in its time is small beside the best
+// real widths, which no whole ones can beat.
+TEST(Allocate, IsNearTheBestRealWidthsOfManyItems) {
+  for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    const AllocationProblem problem = random_problem(seed, 45);
+    const AllocationGoal goal{.least_sqnr_db = 15.0};
+    double real_cost = 0.0;
+    const std::vector<double> real = closed_form_bits(problem, goal);
+    for (std::size_t i = 0; i < real.size(); ++i) {
+      real_cost += problem.items[i].cost_per_bit * real[i];
+    }
+    EXPECT_LE(allocate(problem, goal).cost, 1.04 * real_cost) << seed;
+  }
 }
 
 // The point of it: one layer has nine tenths of the weights.

@@ -118,6 +118,13 @@ TEST_F(Bits, TargetsAreMet) {
   EXPECT_LE(size.methods[1].size_ratio, 0.125);
   EXPECT_GT(size.methods[1].size_ratio, 0.115);
   EXPECT_LE(size.methods[1].average_activation_bits, 6.0);
+  const AllocationReport share = allocate_bits(
+      request({"quant.target_size_of_equal=0.8", "quant.weight_bits=4", "quant.activation_bits=6",
+               "quant.noise_rule=measured", "quant.first_last_bits=0"}),
+      false);
+  EXPECT_LE(share.methods[1].average_weight_bits, 3.2);
+  EXPECT_GT(share.methods[1].average_weight_bits, 3.0);
+  EXPECT_LE(share.methods[1].average_activation_bits, 6.0);
   const AllocationReport sqnr = allocate_bits(request({"quant.target_sqnr_db=20"}), false);
   EXPECT_GE(sqnr.methods[1].measured_db, 20.0);
   EXPECT_LT(sqnr.methods[1].measured_db, 21.5);
@@ -183,6 +190,11 @@ TEST_F(Bits, NamesTargetsThatCannotBeMet) {
   EXPECT_ERROR(ConfigError,
                allocate_bits(request({"quant.target_size_ratio=0.05", "quant.min_bits=4"}), false),
                "quant.target_size_ratio: expected at least 0.125");
+  EXPECT_ERROR(ConfigError,
+               allocate_bits(request({"quant.target_size_of_equal=0.5", "quant.weight_bits=4",
+                                      "quant.first_last_bits=0", "quant.min_bits=3"}),
+                             false),
+               "quant.target_size_of_equal: expected at least 0.75");
   EXPECT_ERROR(ConfigError, config({"quant.min_bits=6", "quant.max_bits=5"}), "quant.min_bits");
   EXPECT_ERROR(ConfigError, config({"quant.target_sqnr_db=20", "quant.target_size_ratio=0.1"}),
                "one of target_sqnr_db");
