@@ -204,6 +204,8 @@ float real_option(const Arguments& arguments, const std::string& name, float fal
 
 /// HDF5 files begin with these bytes.
 bool is_hdf5(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::is_regular_file(path, ignored)) return false;  // a pipe would wait for its writer
   std::ifstream file(path, std::ios::binary);
   char magic[4] = {};
   file.read(magic, sizeof magic);

@@ -84,6 +84,8 @@ void limit_cpu(const std::filesystem::path& file) {
     if (write_all(pipe, &header, sizeof header)) write_all(pipe, tensor.raw(), tensor.bytes());
   } catch (const FormatError& error) {
     send_text(pipe, error.what());
+  } catch (const Error& error) {
+    send_text(pipe, cat(file.string(), ": ", error.what()).c_str());
   } catch (const std::exception& error) {
     send_text(pipe, to_string(no_memory(file, error.what())).c_str());
   }

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view kHeader = "bitloom-graph";
 constexpr std::int64_t kVersion = 1;
+constexpr std::size_t kMostNodes = 10000;  // ten times the largest built-in network
 
 bool is_name_char(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
@@ -209,6 +210,9 @@ Graph Graph::parse(std::string_view text, const std::string& source) {
       parser.header(line);
       has_header = true;
       continue;
+    }
+    if (graph.nodes_.size() == kMostNodes) {  // names are looked for one by one
+      throw FormatError({source, cat("at most ", kMostNodes, " nodes"), "more", ""});
     }
     Node node = parser.node(line);
     try {

@@ -27,6 +27,7 @@ TEST(BadInput, CommandLine) {
   const Folder folder;
   expect_bad({}, {"usage: bitloom"});
   expect_bad({"trian"}, {"did you mean 'train'?"});
+  expect_bad({"--verison"}, {"did you mean '--version'?"});
   expect_bad(train_words(folder / "x", {"--train.epoch=3", "--quant.weight_bits=33"}),
              {"2 errors", "did you mean 'train.epochs'?", "quant.weight_bits: expected 1 .. 8"});
   expect_bad(train_words(folder / "x", {"--quant.weight_bits=0"}),
@@ -41,7 +42,8 @@ TEST(BadInput, CommandLine) {
   expect_bad({"quantize", "--checkpoint", "x", "--method", "qat", "--out", "y"}, {"ptq-static"});
   expect_bad({"inspect"}, {"a FILE, --network N or --number X"});
   expect_bad({"inspect", "--network", "lenet6"}, {"lenet5", "'lenet6'"});
-  expect_bad({"train", "--resume", folder / "no_run"}, {"no_run"});
+  expect_bad({"train", "--resume", folder / "no_run"}, {"no_run/checkpoint.h5: expected a file"});
+  expect_bad(train_words(folder / "x", {"--model.network=lenet"}), {"did you mean 'lenet5'?"});
   EXPECT_FALSE(std::filesystem::exists(folder / "x")) << "a refused run left a folder behind";
 }
 
@@ -129,9 +131,11 @@ TEST(BadInput, CheckpointsAndModels) {
   expect_bad({"train", "--resume", folder / "run", "--train.epochs=9"}, {"train.epochs: 1 -> 9"});
   expect_bad(train_words(folder / "x", {"--init", checkpoint, "--model.network=resnet8"}),
              {checkpoint, "resnet8", "lenet5"});
-  expect_bad({"eval", "--model", checkpoint}, {checkpoint, "bitloom.model", "bitloom.checkpoint"});
+  expect_bad({"eval", "--model", checkpoint},
+             {checkpoint, "bitloom.model", "bitloom.checkpoint", "bitloom export makes a model"});
   expect_bad({"export", "--checkpoint", model, "--out", folder / "y.h5"},
-             {model, "bitloom.checkpoint"});
+             {model, "bitloom.checkpoint", "take the checkpoint that it was made from"});
+  expect_bad({"eval", "--model", folder / "run"}, {"found a folder; name a file in it"});
   expect_bad({"eval", "--model", model, "--backend", "tpu"}, {"onednn", "reference", "'tpu'"});
   expect_bad({"eval", "--model", model, "--data.synthetic_height=14"}, {"test images", "12", "14"});
 
