@@ -14,7 +14,8 @@ int main(int argc, char** argv) {
     return bitloom::tools::run_program({argv + 1, argv + argc});
   } catch (const bitloom::Error& error) {
     const std::string_view text = error.what();  // its place may be the command: "bitloom train"
-    std::cerr << (text.starts_with("bitloom ") ? "" : "bitloom: ") << text << "\n";
+    std::cerr << (text.starts_with("bitloom ") || text.starts_with("bitloom:") ? "" : "bitloom: ")
+              << text << "\n";
   } catch (const std::bad_alloc&) {
     std::cerr << "bitloom: expected more memory, found too little; end other programs, or take "
                  "smaller batches, images or models\n";
