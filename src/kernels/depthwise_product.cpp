@@ -144,16 +144,17 @@ class DepthwiseProduct::Impl {
         output_image * static_cast<std::int64_t>(size_of(destination.dtype()));
     const std::int64_t step = depthwise_pass_rows(rows_.stride);
     const std::int64_t passes = (rows_.oh + step - 1) / step;
-    // Blocks that overlap write the same bytes, so one thread does them.
+    // A thread takes rows, as oneDNN's products do before and after: it finds in its own cache what
+    // it wrote. Blocks that overlap write the same bytes, so one thread does them.
     const auto blocks = static_cast<std::int64_t>(blocks_.size());
     const std::int64_t groups = rows_.c % kNarrowest == 0 ? blocks : 1;
     const std::int64_t work = output_image / (groups * passes);
     parallel_for(groups * images_ * passes, 16384 / std::max<std::int64_t>(work, 1) + 1,
                  [&](std::int64_t begin, std::int64_t end, int) {
                    for (std::int64_t i = begin; i < end; ++i) {
-                     const std::int64_t group = i / (images_ * passes);
-                     const std::int64_t image = i / passes % images_;
-                     const std::int64_t row = i % passes * step;
+                     const std::int64_t group = i % groups;
+                     const std::int64_t image = i / groups / passes;
+                     const std::int64_t row = i / groups % passes * step;
                      for (std::int64_t b = group * blocks / groups;
                           b < (group + 1) * blocks / groups; ++b) {
                        depthwise_pass(rows_, blocks_[static_cast<std::size_t>(b)],
