@@ -18,6 +18,7 @@ using Bits = std::vector<int>;
 constexpr int kRounds = 8;
 constexpr std::int64_t kMostNodes = 300'000;  // of branch and bound: some milliseconds
 constexpr std::array<double, 4> kLossFactors{1.0, 1.5, 2.5, 4.0};
+constexpr std::size_t kMostExchanges = 16;
 constexpr double kImprovement = 1e-6;  // relative: less is not worth a round
 
 // What is to be small, or below the goal.
@@ -106,6 +107,31 @@ struct Point {
   double noise = 0.0;
 };
 
+// A bit of one item for a bit of another, whatever the sum of their changes promises: the pairs
+// that promise most, within the price (or cheaper than before).
+std::vector<Bits> exchanges(const AllocationProblem& problem, const AllocationGoal& goal,
+                            const Point& from, const std::vector<Move>& moves) {
+  const double most = goal.most_cost ? *goal.most_cost * (1.0 + kSlack)
+                                     : problem.cost(from.bits) * (1.0 - kImprovement);
+  std::vector<Point> pairs;
+  for (const Move& down : moves) {
+    if (down.bits > from.bits[down.item]) continue;
+    for (const Move& up : moves) {
+      if (up.bits < from.bits[up.item] || up.item == down.item) continue;
+      Point pair{from.bits, down.noise + up.noise};
+      pair.bits[down.item] = down.bits;
+      pair.bits[up.item] = up.bits;
+      if (problem.cost(pair.bits) <= most) pairs.push_back(std::move(pair));
+    }
+  }
+  std::stable_sort(pairs.begin(), pairs.end(),
+                   [](const Point& a, const Point& b) { return a.noise < b.noise; });
+  if (pairs.size() > kMostExchanges) pairs.resize(kMostExchanges);
+  std::vector<Bits> found;
+  for (Point& pair : pairs) found.push_back(std::move(pair.bits));
+  return found;
+}
+
 // True if `a` meets the goal and is better than `b`, which does.
 bool better(const AllocationProblem& problem, const AllocationGoal& goal, const Point& a,
             const Point& b) {
@@ -129,7 +155,7 @@ std::vector<int> refine_bits(const AllocationProblem& problem, NoiseProbe& probe
   Point best{start, measured_noises(probe, problem, goal, {start}).front()};
   for (int round = 0; round < kRounds; ++round) {
     const std::vector<Move> moves = moves_around(probe, problem, goal, best.bits);
-    std::vector<Bits> candidates;
+    std::vector<Bits> candidates = exchanges(problem, goal, best, moves);
     for (const double factor : kLossFactors) {
       Bits found =
           solved(local_problem(problem, best.bits, best.noise, moves, factor), goal, best.bits);

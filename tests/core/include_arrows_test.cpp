@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 const std::map<std::string, std::vector<std::string>>& arrows() {
   static const std::map<std::string, std::vector<std::string>> table{
       {"core", {"Eigen", "spdlog", "omp.h"}},
-      {"io", {"core", "hdf5.h", "nlohmann"}},
+      {"io", {"zlib.h", "core", "hdf5.h", "nlohmann"}},
       {"integer", {"core"}},
       {"kernels", {"integer", "oneapi", "dnnl.hpp", "hwy"}},
       {"backends", {"kernels", "io"}},
