@@ -25,8 +25,9 @@ struct ErrorText {
   std::string remedy;    ///< what the user can do
 };
 
-/// `text` as a terminal can show it: control characters and bytes that are no UTF-8 become \xNN,
-/// and a text of more than 300 bytes is cut. What was found may come from any file.
+/// `text` as a terminal can show it: control characters and bytes that are no UTF-8 become escapes
+/// of two hexadecimal digits, and a text of more than 300 bytes is cut. What was found may come
+/// from any file.
 std::string printable(std::string_view text);
 
 /// Formats `place: expected E, found F; R`, with F printable.
