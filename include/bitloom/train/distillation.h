@@ -27,8 +27,8 @@ double distill(ConstTensorView logits, ConstTensorView teacher, const Distillati
                double loss, TensorView gradient);
 
 /// A checkpoint that only answers: its network in evaluation, as it stands (a quantized one
-/// simulates in float). Costs one forward pass a step, with products of the given precision, and its
-/// parameters and activations of one layer at a time in memory.
+/// simulates in float). Costs one forward pass a step, with products of the given precision, and
+/// its parameters and activations of one layer at a time in memory.
 class Teacher {
  public:
   Teacher(Checkpoint checkpoint, std::int64_t batch,
