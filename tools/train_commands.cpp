@@ -44,7 +44,8 @@ bool may_differ(const std::string& difference) {
 /// Configuration of a run to continue: the checkpoint's. Asking for another one is an error, as it
 /// would be ignored otherwise.
 trainers::Config resumed_config(const Arguments& arguments, const fs::path& folder) {
-  const trainers::Config stored = trainers::summarize_checkpoint(folder / "checkpoint.h5").config;
+  const trainers::Config stored =
+      trainers::summarize_checkpoint(trainers::checkpoint_to_resume(folder)).config;
   const std::string file = arguments.value("config");
   const trainers::Config wanted =
       as_resolved(file.empty() ? trainers::with_overrides(stored, arguments.overrides)

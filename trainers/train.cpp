@@ -88,17 +88,17 @@ StepReport report_of(const train::Progress& progress, std::int64_t epochs) {
           .validation_top1 = position.validation_top1};
 }
 
-/// @throws ConfigError unless `folder` is one that --out made.
-void require_run(const std::filesystem::path& folder) {
-  if (std::filesystem::exists(folder / "checkpoint.h5")) return;
+}  // namespace
+
+std::filesystem::path checkpoint_to_resume(const std::filesystem::path& folder) {
+  std::filesystem::path checkpoint = folder / "checkpoint.h5";
+  if (std::filesystem::exists(checkpoint)) return checkpoint;
   const bool inside = std::filesystem::is_regular_file(folder);
   throw ConfigError({cat("--resume ", folder.string()), "a folder with checkpoint.h5",
                      inside ? "a file" : "none",
                      inside ? cat("name its folder: ", folder.parent_path().string())
                             : "name what was --out of the run"});
 }
-
-}  // namespace
 
 void request_stop() noexcept { stop_requested.store(true); }
 
@@ -109,8 +109,7 @@ TrainResult train(const TrainRequest& request) {
   std::optional<train::Checkpoint> checkpoint;
   Config config;
   if (request.resume) {
-    require_run(request.out);
-    checkpoint.emplace(train::load_checkpoint(file));
+    checkpoint.emplace(train::load_checkpoint(checkpoint_to_resume(request.out)));
     config = config_from_ini(checkpoint->config_text, file.string());
     if (!request.precision.empty()) config.train.precision = request.precision;
     warn_if_elsewhere(checkpoint->environment, config);

@@ -100,7 +100,7 @@ bool Archive::has_attribute(const std::string& path, const std::string& name) co
   return find_attribute(*this, path, name) != nullptr;
 }
 
-void Archive::require_schema(const std::string& name, int newest) const {
+void Archive::require_schema(const std::string& name, int version) const {
   const std::string place = source_.empty() ? "archive" : source_;
   if (schema_name_ != name) {
     throw FormatError({.place = place,
@@ -108,12 +108,19 @@ void Archive::require_schema(const std::string& name, int newest) const {
                        .found = cat("'", schema_name_, "'"),
                        .remedy = remedy_for(schema_name_, name)});
   }
-  if (schema_version_ < 1 || schema_version_ > newest) {
+  if (schema_version_ != version) {
     throw FormatError({.place = place,
-                       .expected = cat("schema '", name, "' version 1 to ", newest),
+                       .expected = cat("schema '", name, "' version ", version),
                        .found = cat("version ", schema_version_),
-                       .remedy = schema_version_ > newest ? "use a newer bitloom" : ""});
+                       .remedy = schema_version_ > version ? "use a newer bitloom"
+                                                           : "make the file again, it is older"});
   }
+}
+
+std::string with_source(const Archive& archive, const Error& error) {
+  const std::string text = error.what();
+  const std::string& source = archive.source();
+  return source.empty() || text.starts_with(source) ? text : cat(source, ": ", text);
 }
 
 }  // namespace bitloom

@@ -9,8 +9,7 @@ namespace bitloom::integer {
 namespace {
 
 constexpr const char* kSchema = "bitloom.model";
-constexpr int kVersion = 5;                  // 5: packed; 4: pads of columns, fixed point
-constexpr int kOldestVersion = 2;            // 2: clip instead of relu; avg_pool, concat
+constexpr int kVersion = 5;
 constexpr std::int64_t kMostItems = 100000;  // more layers or tensors come from a damaged file
 
 /// "layers/00007": numbers keep the order of execution in a file sorted by name.
@@ -31,15 +30,14 @@ void put_shape(Archive& archive, const std::string& path, const Shape& shape) {
   archive.put(path, s64_tensor(dims), "D", "1");
 }
 
-[[noreturn]] void refuse(const Archive& archive, const std::string& path, const std::string& why) {
-  throw FormatError(
-      cat(archive.source().empty() ? "model" : archive.source(), ": ", path, ": ", why));
+[[noreturn]] void refuse(const std::string& path, const std::string& why) {
+  throw FormatError(cat(path, ": ", why));  // the file's name comes before it, naming_source
 }
 
 std::vector<std::int64_t> get_list(const Archive& archive, const std::string& path) {
   const Tensor& tensor = archive.tensor(path);
   if (tensor.dtype() != DType::kS64 || tensor.shape().rank() != 1) {
-    refuse(archive, path, "expected a list of s64");
+    refuse(path, "expected a list of s64");
   }
   const auto values = tensor.span<std::int64_t>();
   return {values.begin(), values.end()};
@@ -59,15 +57,15 @@ Shape get_shape(const Archive& archive, const std::string& path) {
         break;
     }
   } catch (const ShapeError& error) {
-    refuse(archive, path, error.what());
+    refuse(path, error.what());
   }
-  refuse(archive, path, cat("expected 1, 2 or 4 dimensions, found ", dims.size()));
+  refuse(path, cat("expected 1, 2 or 4 dimensions, found ", dims.size()));
 }
 
 int get_int(const Archive& archive, const std::string& path, const char* name) {
   const std::int64_t value = archive.integer(path, name);
   if (value < -1000000 || value > 1000000) {
-    refuse(archive, path, cat(name, " expected a small integer, found ", value));
+    refuse(path, cat(name, " expected a small integer, found ", value));
   }
   return static_cast<int>(value);
 }
@@ -81,7 +79,7 @@ CodeRange get_range(const Archive& archive, const std::string& path) {
   return {.qmin = get_int(archive, path, "qmin"), .qmax = get_int(archive, path, "qmax")};
 }
 
-/// A grid that is absent is affine, as all were before version 3.
+/// A grid that is absent is affine.
 void put_grid(Archive& archive, const std::string& path, const char* name, Grid grid) {
   if (grid != Grid::kAffine) archive.put_attribute(path, name, std::string(to_word(grid)));
 }
@@ -91,7 +89,7 @@ Grid get_grid(const Archive& archive, const std::string& path, const char* name)
   try {
     return grid_from_word(archive.word(path, name));
   } catch (const FormatError& error) {
-    refuse(archive, path, error.what());
+    refuse(path, error.what());
   }
 }
 
@@ -165,7 +163,7 @@ void get_weight(const Archive& archive, const std::string& path, Layer& layer) {
                        ? unpack_signs(packed, shape)
                        : unpack_codes(packed, shape, layer.weight_bits, layer.weight_range.qmin);
   } catch (const FormatError& error) {
-    refuse(archive, path + "/weight_packed", error.what());
+    refuse(path + "/weight_packed", error.what());
   }
 }
 
@@ -265,7 +263,7 @@ Layer get_layer(const Archive& archive, const std::string& path) {
   layer.output = get_int(archive, path, "output");
   layer.clip = get_clip(archive, path);
   for (const std::int64_t input : get_list(archive, path + "/inputs")) {
-    if (input < 0 || input > kMostItems) refuse(archive, path, cat("input ", input));
+    if (input < 0 || input > kMostItems) refuse(path, cat("input ", input));
     layer.inputs.push_back(static_cast<int>(input));
   }
   if (has_window(layer)) {
@@ -298,8 +296,32 @@ Layer get_layer(const Archive& archive, const std::string& path) {
 
 std::size_t get_count(const Archive& archive, const char* name) {
   const std::int64_t count = archive.integer("", name);
-  if (count < 1 || count > kMostItems) refuse(archive, name, cat("unlikely count ", count));
+  if (count < 1 || count > kMostItems) refuse(name, cat("unlikely count ", count));
   return static_cast<std::size_t>(count);
+}
+
+Model read_model(const Archive& archive) {
+  Model model;
+  model.network = archive.word("", "network");
+  model.method = archive.word("", "method");
+  model.profile = archive.word("", "profile");
+  model.weights_label = archive.word("", "weights_label");
+  model.graph_text = archive.text("graph");
+  model.config_text = archive.text("config");
+  model.input_table = archive.tensor("input_table").clone();
+  const std::size_t tensors = get_count(archive, "tensors");
+  for (std::size_t i = 0; i < tensors; ++i) {
+    model.tensors.push_back(get_tensor_info(archive, numbered("tensors", i)));
+  }
+  const std::size_t layers = get_count(archive, "layers");
+  for (std::size_t i = 0; i < layers; ++i) {
+    model.layers.push_back(get_layer(archive, numbered("layers", i)));
+  }
+  if (archive.has_text("tuned")) {
+    model.tuned = tuned_from_text(archive.text("tuned"), layers);
+  }
+  validate(model);
+  return model;
 }
 
 }  // namespace
@@ -329,35 +351,7 @@ Archive to_archive(const Model& model) {
 
 Model model_from_archive(const Archive& archive) {
   archive.require_schema(kSchema, kVersion);
-  if (archive.schema_version() < kOldestVersion) {  // its ReLUs would be lost
-    throw FormatError(
-        {.place = archive.source().empty() ? "model" : archive.source(),
-         .expected = cat("schema '", kSchema, "' version ", kOldestVersion, " to ", kVersion),
-         .found = cat("version ", archive.schema_version()),
-         .remedy = "export it again from its checkpoint"});
-  }
-  Model model;
-  model.network = archive.word("", "network");
-  model.method = archive.word("", "method");
-  model.profile = archive.word("", "profile");
-  model.weights_label = archive.word("", "weights_label");
-  model.graph_text = archive.text("graph");
-  model.config_text = archive.text("config");
-  model.input_table = archive.tensor("input_table").clone();
-  const std::size_t tensors = get_count(archive, "tensors");
-  for (std::size_t i = 0; i < tensors; ++i) {
-    model.tensors.push_back(get_tensor_info(archive, numbered("tensors", i)));
-  }
-  const std::size_t layers = get_count(archive, "layers");
-  for (std::size_t i = 0; i < layers; ++i) {
-    model.layers.push_back(get_layer(archive, numbered("layers", i)));
-  }
-  if (archive.has_text("tuned")) {
-    model.tuned = tuned_from_text(archive.text("tuned"), layers,
-                                  archive.source().empty() ? "model" : archive.source());
-  }
-  validate(model);
-  return model;
+  return naming_source(archive, [&] { return read_model(archive); });
 }
 
 }  // namespace bitloom::integer

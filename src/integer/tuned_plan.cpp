@@ -15,7 +15,7 @@ constexpr std::int64_t kMostBatch = 65'536;
 /// Reads "key = value" lines in their order.
 class Lines {
  public:
-  Lines(const std::string& text, std::string place) : stream_(text), place_(std::move(place)) {}
+  explicit Lines(const std::string& text) : stream_(text) {}
 
   bool is_done() { return stream_.peek() == std::istringstream::traits_type::eof(); }
 
@@ -47,7 +47,7 @@ class Lines {
   }
 
   [[noreturn]] void refuse(const std::string& expected, const std::string& found) const {
-    throw FormatError({.place = cat(place_, ": tuned"),
+    throw FormatError({.place = "tuned",
                        .expected = expected,
                        .found = found,
                        .remedy = "bitloom bench --tune writes it anew"});
@@ -55,7 +55,6 @@ class Lines {
 
  private:
   std::istringstream stream_;
-  std::string place_;
 };
 
 }  // namespace
@@ -83,9 +82,8 @@ std::string tuned_to_text(std::span<const TunedPlan> plans) {
   return text;
 }
 
-std::vector<TunedPlan> tuned_from_text(const std::string& text, std::size_t layers,
-                                       const std::string& place) {
-  Lines lines(text, place);
+std::vector<TunedPlan> tuned_from_text(const std::string& text, std::size_t layers) {
+  Lines lines(text);
   std::vector<TunedPlan> plans;
   while (!lines.is_done()) {
     TunedPlan plan;

@@ -31,14 +31,56 @@ std::string axes_of(const Shape& shape) {
   }
 }
 
-void require_finite(const Archive& archive, const std::string& path, const Tensor& tensor) {
+void require_finite(const std::string& path, const Tensor& tensor) {
   for (const float value : tensor.span<float>()) {
     if (!std::isfinite(value)) {
       throw FormatError(
-          ErrorText{cat(archive.source(), ": ", path), "finite values", cat(value),
+          ErrorText{path, "finite values", cat(value),
                     "the run diverged or the file is damaged; take an earlier checkpoint"});
     }
   }
+}
+
+Checkpoint read_checkpoint(const Archive& archive) {
+  Checkpoint checkpoint(static_cast<std::uint64_t>(archive.integer("", "seed")));
+  checkpoint.network = archive.word("", "network");
+  checkpoint.method = archive.word("", "method");
+  checkpoint.profile = archive.word("", "profile");
+  checkpoint.config_text = archive.text("config");
+  checkpoint.graph = layers::Graph::parse(archive.text("graph"), "graph");
+  for (const auto& [path, entry] : archive.tensors()) {
+    if (entry.tensor.dtype() != DType::kF32) {
+      throw FormatError(ErrorText{path, "f32", std::string(to_word(entry.tensor.dtype())), ""});
+    }
+    require_finite(path, entry.tensor);
+    if (path.starts_with(kParameters)) {
+      layers::Parameter& parameter =
+          checkpoint.parameters.declare(path.substr(kParameters.size()), entry.tensor.shape(),
+                                        layers::role_from_word(archive.word(path, "role")), {});
+      copy(entry.tensor, parameter.value);
+    } else if (path.starts_with(kOptimizer)) {
+      checkpoint.optimizer_slots.emplace(path.substr(kOptimizer.size()), entry.tensor.clone());
+    } else if (path.starts_with(kAverages)) {
+      checkpoint.averages.emplace(path.substr(kAverages.size()), entry.tensor.clone());
+    }
+  }
+  checkpoint.position = {.epoch = archive.integer("", "epoch"),
+                         .step = archive.integer("", "step"),
+                         .loss_sum = archive.real("", "loss_sum"),
+                         .correct = archive.integer("", "correct"),
+                         .seconds = archive.real("", "seconds"),
+                         .validation_top1 = archive.real("", "validation_top1")};
+  if (archive.has_attribute("", "validation_loss")) {
+    checkpoint.position.validation_loss = archive.real("", "validation_loss");
+  }
+  if (archive.has_text("notes")) checkpoint.notes = archive.text("notes");
+  checkpoint.environment = {.isa = archive.word("", "isa"),
+                            .threads = static_cast<int>(archive.integer("", "threads")),
+                            .onednn_version = archive.word("", "onednn_version")};
+  if (archive.has_attribute("", "precision")) {
+    checkpoint.environment.precision = archive.word("", "precision");
+  }
+  return checkpoint;
 }
 
 }  // namespace
@@ -87,46 +129,7 @@ void save_checkpoint(const std::filesystem::path& path, const Checkpoint& checkp
 
 Checkpoint checkpoint_from_archive(const Archive& archive) {
   archive.require_schema(kSchema, kVersion);
-  Checkpoint checkpoint(static_cast<std::uint64_t>(archive.integer("", "seed")));
-  checkpoint.network = archive.word("", "network");
-  checkpoint.method = archive.word("", "method");
-  checkpoint.profile = archive.word("", "profile");
-  checkpoint.config_text = archive.text("config");
-  checkpoint.graph = layers::Graph::parse(archive.text("graph"), cat(archive.source(), ": graph"));
-  for (const auto& [path, entry] : archive.tensors()) {
-    if (entry.tensor.dtype() != DType::kF32) {
-      throw FormatError(ErrorText{cat(archive.source(), ": ", path), "f32",
-                                  std::string(to_word(entry.tensor.dtype())), ""});
-    }
-    require_finite(archive, path, entry.tensor);
-    if (path.starts_with(kParameters)) {
-      layers::Parameter& parameter =
-          checkpoint.parameters.declare(path.substr(kParameters.size()), entry.tensor.shape(),
-                                        layers::role_from_word(archive.word(path, "role")), {});
-      copy(entry.tensor, parameter.value);
-    } else if (path.starts_with(kOptimizer)) {
-      checkpoint.optimizer_slots.emplace(path.substr(kOptimizer.size()), entry.tensor.clone());
-    } else if (path.starts_with(kAverages)) {
-      checkpoint.averages.emplace(path.substr(kAverages.size()), entry.tensor.clone());
-    }
-  }
-  checkpoint.position = {.epoch = archive.integer("", "epoch"),
-                         .step = archive.integer("", "step"),
-                         .loss_sum = archive.real("", "loss_sum"),
-                         .correct = archive.integer("", "correct"),
-                         .seconds = archive.real("", "seconds"),
-                         .validation_top1 = archive.real("", "validation_top1")};
-  if (archive.has_attribute("", "validation_loss")) {
-    checkpoint.position.validation_loss = archive.real("", "validation_loss");
-  }
-  if (archive.has_text("notes")) checkpoint.notes = archive.text("notes");
-  checkpoint.environment = {.isa = archive.word("", "isa"),
-                            .threads = static_cast<int>(archive.integer("", "threads")),
-                            .onednn_version = archive.word("", "onednn_version")};
-  if (archive.has_attribute("", "precision")) {
-    checkpoint.environment.precision = archive.word("", "precision");
-  }
-  return checkpoint;
+  return naming_source(archive, [&] { return read_checkpoint(archive); });
 }
 
 Checkpoint load_checkpoint(const std::filesystem::path& path) {

@@ -42,7 +42,8 @@ TEST(BadInput, CommandLine) {
   expect_bad({"quantize", "--checkpoint", "x", "--method", "qat", "--out", "y"}, {"ptq-static"});
   expect_bad({"inspect"}, {"a FILE, --network N or --number X"});
   expect_bad({"inspect", "--network", "lenet6"}, {"lenet5", "'lenet6'"});
-  expect_bad({"train", "--resume", folder / "no_run"}, {"no_run/checkpoint.h5: expected a file"});
+  expect_bad({"train", "--resume", folder / "no_run"},
+             {"no_run", "expected a folder with checkpoint.h5", "--out of the run"});
   expect_bad(train_words(folder / "x", {"--model.network=lenet"}), {"did you mean 'lenet5'?"});
   EXPECT_FALSE(std::filesystem::exists(folder / "x")) << "a refused run left a folder behind";
 }

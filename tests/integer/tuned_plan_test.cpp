@@ -19,8 +19,8 @@ TunedPlan plan(int threads, std::vector<std::string> names) {
 
 TEST(TunedPlan, TextHoldsAllOfIt) {
   const std::vector<TunedPlan> plans{plan(1, {"own", "onednn"}), plan(2, {"onednn-next", "own"})};
-  EXPECT_EQ(tuned_from_text(tuned_to_text(plans), 2, "m.h5"), plans);
-  EXPECT_TRUE(tuned_from_text("", 2, "m.h5").empty());
+  EXPECT_EQ(tuned_from_text(tuned_to_text(plans), 2), plans);
+  EXPECT_TRUE(tuned_from_text("", 2).empty());
   EXPECT_EQ(tuned_to_text({&plans[0], 1}),
             "cpu = AMD EPYC 9\nisa = avx512_vnni\nbackend = onednn\nthreads = 1\nbatch = 16\n"
             "layers = own onednn\n");
@@ -44,14 +44,14 @@ TEST(TunedPlan, RefusesTextsOfOthers) {
     std::string text = good;
     return text.replace(text.find(from), from.size(), to);
   };
-  EXPECT_ERROR(FormatError, tuned_from_text(good, 3, "m.h5"), "m.h5: tuned", "3 layers", "found 2");
-  EXPECT_ERROR(FormatError, tuned_from_text(changed("isa = ", "izza = "), 2, "m.h5"),
-               "a line 'isa = ...'", "izza");
-  EXPECT_ERROR(FormatError, tuned_from_text(changed("threads = 2", "threads = 0"), 2, "m.h5"),
+  EXPECT_ERROR(FormatError, tuned_from_text(good, 3), "tuned", "3 layers", "found 2");
+  EXPECT_ERROR(FormatError, tuned_from_text(changed("isa = ", "izza = "), 2), "a line 'isa = ...'",
+               "izza");
+  EXPECT_ERROR(FormatError, tuned_from_text(changed("threads = 2", "threads = 0"), 2),
                "threads from 1 to 256");
-  EXPECT_ERROR(FormatError, tuned_from_text(changed("batch = 16", "batch = 1 6"), 2, "m.h5"),
+  EXPECT_ERROR(FormatError, tuned_from_text(changed("batch = 16", "batch = 1 6"), 2),
                "batch from 1");
-  EXPECT_ERROR(FormatError, tuned_from_text("cpu = x\n", 2, "m.h5"), "isa = ");
+  EXPECT_ERROR(FormatError, tuned_from_text("cpu = x\n", 2), "isa = ");
 }
 
 }  // namespace

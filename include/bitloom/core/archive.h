@@ -66,8 +66,8 @@ class Archive {
   void set_source(std::string source) { source_ = std::move(source); }
   const std::string& source() const { return source_; }
 
-  /// @throws FormatError unless the schema is `name` with a version of at most `newest`.
-  void require_schema(const std::string& name, int newest) const;
+  /// @throws FormatError unless the schema is `name` in this very version.
+  void require_schema(const std::string& name, int version) const;
 
  private:
   std::string schema_name_;
@@ -78,5 +78,22 @@ class Archive {
   std::map<std::string, std::string> texts_;
   std::map<std::string, std::map<std::string, AttributeValue>> attributes_;
 };
+
+/// What went wrong in a part of `archive`, with the name of its file in front unless it is there.
+std::string with_source(const Archive& archive, const Error& error);
+
+/// `read()`, which makes something of `archive`; an error about the content names the file too.
+template <typename Read>
+auto naming_source(const Archive& archive, const Read& read) {
+  try {
+    return read();
+  } catch (const FormatError& error) {
+    throw FormatError(with_source(archive, error));
+  } catch (const ShapeError& error) {
+    throw ShapeError(with_source(archive, error));
+  } catch (const NumericError& error) {
+    throw NumericError(with_source(archive, error));
+  }
+}
 
 }  // namespace bitloom

@@ -37,9 +37,8 @@ void put_tuned(std::vector<TunedPlan>& plans, TunedPlan plan);
 /// "threads = ...", "batch = ...", "layers = own onednn ...".
 std::string tuned_to_text(std::span<const TunedPlan> plans);
 
-/// @throws FormatError at `place` for lines that tuned_to_text does not write, or another number
-///         of names than `layers`.
-std::vector<TunedPlan> tuned_from_text(const std::string& text, std::size_t layers,
-                                       const std::string& place);
+/// @throws FormatError for lines that tuned_to_text does not write, or another number of names
+///         than `layers`.
+std::vector<TunedPlan> tuned_from_text(const std::string& text, std::size_t layers);
 
 }  // namespace bitloom::integer

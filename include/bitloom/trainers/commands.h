@@ -44,6 +44,9 @@ struct TrainResult {
 /// One training loop for float and qat (config.quant.method).
 TrainResult train(const TrainRequest& request);
 
+/// `folder`/checkpoint.h5. @throws ConfigError unless it is there: `folder` is no run's.
+std::filesystem::path checkpoint_to_resume(const std::filesystem::path& folder);
+
 /// Asks the running training to save and return after the current step; async-signal-safe.
 void request_stop() noexcept;
 
