@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "bitloom/core/cpu.h"
+#include "bitloom/io/hdf5_archive.h"
 #include "bitloom/io/whole_file.h"
 #include "program.h"
 
@@ -26,6 +27,31 @@ TEST(BenchNetwork, TimesMethodsSideBySide) {
   EXPECT_GT(rows[1].at("first_inference_ms"), 0.0);
   EXPECT_TRUE(rows[1].at("noisy").is_boolean());
   EXPECT_THAT(io::read_whole_file(folder / "rows.csv"), HasSubstr("latency_ms_p50"));
+}
+
+// What is stored changes no bit, stands for its batch alone, and a second batch joins it.
+TEST(BenchModel, TuneStoresAChoiceForThisMachine) {
+  const Folder folder;
+  const std::string quantized = folder / "ptq.h5";
+  const std::string model = folder / "model.h5";
+  ASSERT_EQ(bitloom(train_words(folder / "run", {"--train.epochs=1"})).exit_code, 0);
+  ASSERT_EQ(bitloom({"quantize", "--checkpoint", folder / "run/checkpoint.h5", "--method",
+                     "ptq-static", "--out", quantized})
+                .exit_code,
+            0);
+  ASSERT_EQ(bitloom({"export", "--checkpoint", quantized, "--out", model}).exit_code, 0);
+  const auto tuned = [&] { return io::load_archive(model).text("tuned"); };
+  EXPECT_FALSE(io::load_archive(model).has_text("tuned"));
+  for (const std::string batch : {"1", "2"}) {
+    const ChildEnd end =
+        bitloom({"bench", "--model", model, "--tune", "--batch", batch, "--threads", "1", "--runs",
+                 "3", "--parity", "--json", folder / "rows.jsonl"});
+    ASSERT_EQ(end.exit_code, 0) << end.output;
+    EXPECT_THAT(end.output, HasSubstr("layers run faster on another implementation; stored"));
+    EXPECT_EQ(rows_of(folder / "rows.jsonl").at(0).at("parity_identical"), 1.0);
+    EXPECT_THAT(tuned(), HasSubstr("threads = 1\nbatch = " + batch + "\n"));
+  }
+  EXPECT_THAT(tuned(), HasSubstr("batch = 1\n"));
 }
 
 // Two networks under two caps: models follow the cap, and the report joins two folders.
