@@ -222,14 +222,20 @@ std::string roofline_chart(const DeviceRows& device, std::size_t number) {
       {.x_label = "operations for each byte moved", .y_label = "Gop/s", .log_x = true}, series);
 }
 
+std::vector<std::string> explanations(const DeviceRows& device) {
+  std::vector<std::string> all;
+  for (const NetworkRows& network : device.networks) {
+    for (std::string& sentence : explanations(device, network)) all.push_back(std::move(sentence));
+  }
+  return all;
+}
+
 std::string explanation_section(const std::vector<DeviceRows>& devices) {
   std::string text;
   for (const DeviceRows& device : devices) {
     std::string items;
-    for (const NetworkRows& network : device.networks) {
-      for (const std::string& sentence : explanations(device, network)) {
-        items += cat("<li>", escape_html(sentence), "</li>\n");
-      }
+    for (const std::string& sentence : explanations(device)) {
+      items += cat("<li>", escape_html(sentence), "</li>\n");
     }
     if (items.empty()) continue;
     text += cat("<h3>", escape_html(device.name), "</h3>\n<ul>\n", items, "</ul>\n");
@@ -315,12 +321,9 @@ std::string devices_text(const std::vector<Json>& rows) {
   const std::vector<DeviceRows> devices = by_device(rows);
   std::string text = format_table(number_table(devices)) + "\n";
   for (const DeviceRows& device : devices) {
-    text += device.name + ":\n";
-    for (const NetworkRows& network : device.networks) {
-      for (const std::string& sentence : explanations(device, network)) {
-        text += "  " + sentence + "\n";
-      }
-    }
+    const std::vector<std::string> sentences = explanations(device);
+    if (!sentences.empty()) text += device.name + ":\n";
+    for (const std::string& sentence : sentences) text += "  " + sentence + "\n";
   }
   return text;
 }
