@@ -29,7 +29,7 @@ TEST(BenchNetwork, TimesMethodsSideBySide) {
   EXPECT_THAT(io::read_whole_file(folder / "rows.csv"), HasSubstr("latency_ms_p50"));
 }
 
-// What is stored changes no bit, stands for its batch alone, and a second batch joins it.
+// What is stored changes no bit; the choice for a second batch joins that for the first.
 TEST(BenchModel, TuneStoresAChoiceForThisMachine) {
   const Folder folder;
   const std::string quantized = folder / "ptq.h5";

@@ -55,6 +55,7 @@ TEST(Archive, RefusesOtherSchemasAndVersions) {
   EXPECT_ERROR(FormatError, archive.require_schema("sample", 1), "found version 2",
                "use a newer bitloom");
   EXPECT_ERROR(FormatError, archive.require_schema("sample", 3), "make the file again");
+  EXPECT_THROW(Archive("sample", 0).require_schema("sample", 1), FormatError);
 }
 
 }  // namespace

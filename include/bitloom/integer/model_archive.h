@@ -1,6 +1,6 @@
-// Exported model <-> Archive (schema "bitloom.model", version 5, a packed archive; 2 to 4 are
-// read). Codes of fewer than 8 bits are packed on disk: b bits each, little-endian bit order,
-// offset by qmin, rows padded to whole bytes.
+// Exported model <-> Archive (schema "bitloom.model", version 5, a packed archive). Codes of fewer
+// than 8 bits are packed on disk: b bits each, little-endian bit order, offset by qmin, rows padded
+// to whole bytes.
 #pragma once
 
 #include "bitloom/core/archive.h"
