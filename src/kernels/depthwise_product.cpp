@@ -129,9 +129,9 @@ class DepthwiseProduct::Impl {
 
   void set_source_zero_point(std::int32_t zero_point) {
     const auto code = static_cast<std::uint8_t>(zero_point);  // of an s8: its bits
-    rows_.pad = static_cast<std::uint8_t>(code ^ rows_.flip);
-    pad_pixel_.assign(static_cast<std::size_t>(rows_.c), code);
-    rows_.pad_pixel = pad_pixel_.data();
+    pad_ = static_cast<std::uint8_t>(code ^ rows_.flip);
+    padding_.assign(static_cast<std::size_t>(rows_.w * rows_.c), code);
+    rows_.padding = padding_.data();
     set_bases();
   }
 
@@ -166,7 +166,7 @@ class DepthwiseProduct::Impl {
 
   std::string implementation() const { return cat("bitloom:depthwise:", layout_.target); }
   const Shape& output() const { return output_; }
-  std::size_t memory_bytes() const { return packed_.bytes() + pad_pixel_.size(); }
+  std::size_t memory_bytes() const { return packed_.bytes() + padding_.size(); }
 
  private:
   std::int64_t operands() const {
@@ -205,28 +205,25 @@ class DepthwiseProduct::Impl {
     return weight_[static_cast<std::size_t>(channel * kWindow + row * kDepthwiseTaps + column)];
   }
 
+  /// Rows of the window as they meet the quads of source rows that a pass reads: its output row
+  /// `shift` has them `shift` rows further down.
   void pack_weights(const DepthwiseBlock& block) {
-    auto* quads = block.weight;
-    for (int shift = 0; shift < depthwise_pass_rows(rows_.stride); ++shift) {
-      for (int column = 0; column < kDepthwiseTaps; ++column) {
-        pack_column(block, shift, column, quads);
-        quads += kDepthwiseAccumulators * block.channels * (layout_.pairs ? 2 : 1);
-      }
-    }
-  }
-
-  /// One column of the window for the output row `shift` of a pass.
-  void pack_column(const DepthwiseBlock& block, int shift, int column, std::int8_t* to) const {
     const int lanes = block.channels / kDepthwiseAccumulators;
-    auto* pairs = reinterpret_cast<std::int16_t*>(to);
+    const int shifts = depthwise_pass_rows(rows_.stride);
+    auto* pairs = reinterpret_cast<std::int16_t*>(block.weight);
     for_each_lane(block, [&](int position, std::int64_t channel) {
-      const int a = position / lanes;
-      for (int row = 0; row < 4; ++row) {
-        const std::int8_t value = weight_at(channel, row - shift, column);
-        if (layout_.pairs) {
-          pairs[((2 * a + row % 2) * lanes + position % lanes) * 2 + row / 2] = value;
-        } else {
-          to[position * 4 + row] = value;
+      for (int shift = 0; shift < shifts; ++shift) {
+        for (int column = 0; column < kDepthwiseTaps; ++column) {
+          const int product = (position / lanes * shifts + shift) * kDepthwiseTaps + column;
+          for (int row = 0; row < 4; ++row) {
+            const std::int8_t value = weight_at(channel, row - shift, column);
+            const int lane = position % lanes;
+            if (layout_.pairs) {
+              pairs[((2 * product + row % 2) * lanes + lane) * 2 + row / 2] = value;
+            } else {
+              block.weight[(product * lanes + lane) * 4 + row] = value;
+            }
+          }
         }
       }
     });
@@ -243,7 +240,7 @@ class DepthwiseProduct::Impl {
   void set_bases() {
     for (const DepthwiseBlock& block : blocks_) {
       for_each_lane(block, [&](int position, std::int64_t channel) {
-        block.base[position] = -std::int32_t{rows_.pad} * sums_[static_cast<std::size_t>(channel)];
+        block.base[position] = -std::int32_t{pad_} * sums_[static_cast<std::size_t>(channel)];
       });
     }
   }
@@ -257,9 +254,12 @@ class DepthwiseProduct::Impl {
                                   std::abs(static_cast<double>(bias_[c])));
     }
     rows_.clamps_reals = !(reach < kSafeReal);
+    rows_.plain_codes = !rows_.clamps_reals && rows_.flip == 0 && !rows_.signed_output &&
+                        rows_.qmin == 0 && rows_.qmax == 255;
   }
 
   Shape output_;
+  std::uint8_t pad_ = 0;  ///< the zero point after the flip
   DepthwiseLayout layout_;
   DepthwiseRows rows_;
   std::int64_t images_ = 1;
@@ -268,7 +268,7 @@ class DepthwiseProduct::Impl {
   std::vector<std::int32_t> sums_;   ///< of each channel's weights
   std::vector<double> sizes_;        ///< of their magnitudes
   std::vector<float> multiplier_, bias_;
-  std::vector<std::uint8_t> pad_pixel_;
+  std::vector<std::uint8_t> padding_;
   Tensor packed_;
 };
 

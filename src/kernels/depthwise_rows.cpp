@@ -24,34 +24,31 @@ namespace hn = hwy::HWY_NAMESPACE;
 constexpr int kTaps = kDepthwiseTaps;
 constexpr int kAccumulators = kDepthwiseAccumulators;
 constexpr int kQuad = 4;  // rows of the source in one operand
+constexpr int kTile = 2;  // output columns that share one load of the weights
 
-// Where the rows of the source that one pass reads begin, and how far apart their pixels lie: 0
-// where a row lies outside and all its pixels are the pad pixel.
+// Where the rows of the source that a pass reads begin, and a pixel of padding. One offset serves
+// all rows: those outside of the image lie in a row of padding.
 struct SourceRows {
   const std::uint8_t* at[kQuad];
-  std::int64_t step[kQuad];
+  const std::uint8_t* padding;
 };
 
-// One column of pixels: quads of rows, in the lanes of the accumulators.
+// Adjacent columns of pixels: quads of rows, in the lanes of the accumulators.
 template <int kBytes>
 struct Column {
   hn::Vec<Bytes<kBytes>> quads[kAccumulators];
 };
 
-template <int kBytes, int kRows>
-HWY_INLINE Column<kBytes> load_column(const DepthwiseRows& rows, const SourceRows& source,
-                                      std::int64_t x) {
+template <int kBytes, int kRows, bool kPlain>
+HWY_INLINE void load_column(const DepthwiseRows& rows, const SourceRows& source, std::int64_t x,
+                            Column<kBytes>& column) {
   const Bytes<kBytes> d;
   const hn::Repartition<std::uint16_t, decltype(d)> d16;
-  Column<kBytes> column;
-  if (x < 0 || x >= rows.w) {
-    for (auto& quads : column.quads) quads = hn::Set(d, rows.pad);
-    return column;
-  }
-  const auto flip = hn::Set(d, rows.flip);
+  const bool within = x >= 0 && x < rows.w;
   hn::Vec<Bytes<kBytes>> row[kQuad];
   for (int r = 0; r < kRows; ++r) {
-    row[r] = hn::Xor(hn::LoadU(d, source.at[r] + x * source.step[r]), flip);
+    row[r] = hn::LoadU(d, within ? source.at[r] + x * rows.c : source.padding);
+    if constexpr (!kPlain) row[r] = hn::Xor(row[r], hn::Set(d, rows.flip));
   }
   if (kRows < kQuad) row[kQuad - 1] = row[kRows - 1];  // times weights of 0
   const auto low01 = hn::BitCast(d16, hn::InterleaveLower(d, row[0], row[1]));
@@ -62,50 +59,92 @@ HWY_INLINE Column<kBytes> load_column(const DepthwiseRows& rows, const SourceRow
   column.quads[1] = hn::BitCast(d, hn::InterleaveUpper(d16, low01, low23));
   column.quads[2] = hn::BitCast(d, hn::InterleaveLower(d16, high01, high23));
   column.quads[3] = hn::BitCast(d, hn::InterleaveUpper(d16, high01, high23));
-  return column;
 }
 
-// t of accumulator `a`: two roundings.
-template <int kBytes>
-HWY_INLINE hn::Vec<Floats<kBytes>> scaled(const DepthwiseBlock& block, hn::Vec<Ints<kBytes>> acc,
-                                          int a) {
-  const Floats<kBytes> d;
-  const std::size_t lane = static_cast<std::size_t>(a) * hn::MaxLanes(d);
-  const auto product = hn::Mul(hn::ConvertTo(d, acc), hn::Load(d, block.multiplier + lane));
-  return hn::Add(product, hn::Load(d, block.bias + lane));
+// Pixels that share one load of the weights: kTile along each of a pass's rows, and the columns of
+// the source that they read.
+template <int kBytes, int kStride>
+struct Tile {
+  static constexpr int kRows = depthwise_pass_rows(kStride);
+  static constexpr int kPixels = kRows * kTile;
+  static constexpr int kColumns = kStride * (kTile - 1) + kTaps;
+  static constexpr int kKept = kTaps - kStride;  // columns that the next tile reads again
+  static constexpr int kOperand = kBytes * (kPairs ? 2 : 1);  // bytes of weights of one product
+  using Columns = const Column<kBytes>* const[kColumns];
+};
+
+// t of all pixels of a tile in the channels of accumulator `a`: two roundings.
+template <int kBytes, int kStride>
+HWY_INLINE void scaled_sums(const std::int8_t* numbers,
+                            const typename Tile<kBytes, kStride>::Columns& columns, int a,
+                            hn::Vec<Floats<kBytes>>* t) {
+  using Shape = Tile<kBytes, kStride>;
+  constexpr int kProducts = Shape::kRows * kTaps;
+  const Ints<kBytes> d;
+  const Floats<kBytes> df;
+  const std::int8_t* weights = numbers + a * kProducts * Shape::kOperand;
+  const std::int8_t* bases = numbers + (kAccumulators * kProducts * Shape::kOperand + a * kBytes);
+  const std::int8_t* multipliers = bases + kAccumulators * kBytes;
+  const std::int8_t* biases = multipliers + kAccumulators * kBytes;
+  hn::Vec<Ints<kBytes>> acc[Shape::kPixels];
+  const auto base = hn::Load(d, reinterpret_cast<const std::int32_t*>(bases));
+  for (auto& sums : acc) sums = base;
+  decltype(product_operand(columns[0]->quads[a])) operands[Shape::kColumns];
+  for (int c = 0; c < Shape::kColumns; ++c) operands[c] = product_operand(columns[c]->quads[a]);
+  for (int r = 0; r < Shape::kRows; ++r) {
+    for (int tap = 0; tap < kTaps; ++tap, weights += Shape::kOperand) {
+      const auto weight = product_weight<kBytes>(weights);
+      for (int x = 0; x < kTile; ++x) {
+        auto& sums = acc[r * kTile + x];
+        sums = add_quads(sums, operands[x * kStride + tap], weight);
+      }
+    }
+  }
+  const auto multiplier = hn::Load(df, reinterpret_cast<const float*>(multipliers));
+  const auto bias = hn::Load(df, reinterpret_cast<const float*>(biases));
+  for (int i = 0; i < Shape::kPixels; ++i) {
+    t[i] = hn::Add(hn::Mul(hn::ConvertTo(df, acc[i]), multiplier), bias);
+  }
 }
 
-template <int kBytes>
-HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                       const hn::Vec<Ints<kBytes>>* acc, float* to) {
+// Where the pixels of a tile go; the first of a row always exists.
+template <typename Out>
+struct Target {
+  Out* out;
+  std::int64_t pixel, row;  // from one to the next
+  bool second_pixel, second_row;
+
+  HWY_INLINE bool has(int i) const {
+    return (i % kTile == 0 || second_pixel) && (i < kTile || second_row);
+  }
+  HWY_INLINE Out* at(int i) const { return out + i % kTile * pixel + i / kTile * row; }
+};
+
+template <int kBytes, int kStride, bool kPlain>
+HWY_INLINE void finish(const DepthwiseRows& rows, const std::int8_t* numbers,
+                       const typename Tile<kBytes, kStride>::Columns& columns,
+                       const Target<float>& target) {
   const Floats<kBytes> d;
   const auto low = hn::Set(d, rows.clip.low);
   const auto high = hn::Set(d, rows.clip.high);
   for (int a = 0; a < kAccumulators; ++a) {
-    // Of two zeros the bound, as integer::clipped: what both instructions give.
-    const auto t = hn::Min(hn::Max(scaled<kBytes>(block, acc[a], a), low), high);
-    store_blocks(t, to + std::size_t{4} * static_cast<std::size_t>(a));
+    hn::Vec<Floats<kBytes>> t[Tile<kBytes, kStride>::kPixels];
+    scaled_sums<kBytes, kStride>(numbers, columns, a, t);
+    for (int i = 0; i < Tile<kBytes, kStride>::kPixels; ++i) {
+      // Of two zeros the bound, as integer::clipped: what both instructions give.
+      if (target.has(i)) store_blocks(hn::Min(hn::Max(t[i], low), high), target.at(i) + 4 * a);
+    }
   }
 }
 
-// Sums of one pixel to codes; the accumulators' lanes pack back into the channels' order.
-template <int kBytes>
-HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                       const hn::Vec<Ints<kBytes>>* acc, std::uint8_t* to) {
-  const Floats<kBytes> d;
-  hn::Vec<Ints<kBytes>> code[kAccumulators];
-  for (int a = 0; a < kAccumulators; ++a) {
-    auto t = scaled<kBytes>(block, acc[a], a);
-    if (rows.clamps_reals) {
-      t = hn::Min(hn::Max(t, hn::Set(d, static_cast<float>(rows.qmin))),
-                  hn::Set(d, static_cast<float>(rows.qmax)));
-    }
-    code[a] = nearest(t);
-  }
-  const auto low = narrow(code[0], code[1]);
-  const auto high = narrow(code[2], code[3]);
+// Sixteen-bit codes of one pixel's two pairs of accumulators to codes in the channels' order.
+template <int kBytes, bool kPlain>
+HWY_INLINE void store_codes(const DepthwiseRows& rows, hn::Vec<Halves<kBytes>> low,
+                            hn::Vec<Halves<kBytes>> high, std::uint8_t* to) {
   const Bytes<kBytes> du;
-  if (rows.signed_output) {
+  if (kPlain) {
+    hn::StoreU(narrow_u8(low, high), du, to);
+  } else if (rows.signed_output) {
     const hn::RebindToSigned<decltype(du)> ds;
     const auto codes = hn::BitCast(ds, narrow_s8(low, high));
     hn::StoreU(hn::Min(hn::Max(codes, hn::Set(ds, static_cast<std::int8_t>(rows.qmin))),
@@ -119,53 +158,88 @@ HWY_INLINE void finish(const DepthwiseRows& rows, const DepthwiseBlock& block,
   }
 }
 
-template <int kBytes, int kStride, typename Out>
-HWY_INLINE void pass(const DepthwiseRows& rows, const DepthwiseBlock& block,
-                     const SourceRows& source, bool both_rows, Out* out) {
-  constexpr int kRows = depthwise_pass_rows(kStride);
-  constexpr int kSourceRows = kTaps + kRows - 1;
-  constexpr int kOperand = kBytes * (kPairs ? 2 : 1);  // bytes of one accumulator's weights
-  const Ints<kBytes> d;
-  Column<kBytes> columns[kTaps];
-  std::int64_t next = -rows.pad_w;  // the column that comes in next
-  for (int k = 0; k < kTaps - kStride; ++k) {
-    columns[k + kStride] = load_column<kBytes, kSourceRows>(rows, source, next++);
-  }
-  for (std::int64_t x = 0; x < rows.ow; ++x) {
-    for (int k = 0; k < kTaps - kStride; ++k) columns[k] = columns[k + kStride];
-    for (int k = kTaps - kStride; k < kTaps; ++k) {
-      columns[k] = load_column<kBytes, kSourceRows>(rows, source, next++);
+template <int kBytes, int kStride, bool kPlain>
+HWY_INLINE void finish(const DepthwiseRows& rows, const std::int8_t* numbers,
+                       const typename Tile<kBytes, kStride>::Columns& columns,
+                       const Target<std::uint8_t>& target) {
+  constexpr int kPixels = Tile<kBytes, kStride>::kPixels;
+  const Floats<kBytes> d;
+  hn::Vec<Halves<kBytes>> pairs[kAccumulators / 2][kPixels];
+  for (int pair = 0; pair < kAccumulators / 2; ++pair) {
+    hn::Vec<Floats<kBytes>> t[2][kPixels];
+    for (int a = 0; a < 2; ++a) {
+      scaled_sums<kBytes, kStride>(numbers, columns, 2 * pair + a, t[a]);
     }
-    const std::int8_t* weight = block.weight;
-    for (int r = 0; r < kRows; ++r) {
-      hn::Vec<Ints<kBytes>> acc[kAccumulators];
-      for (int a = 0; a < kAccumulators; ++a) {
-        acc[a] = hn::Load(d, block.base + static_cast<std::size_t>(a) * hn::MaxLanes(d));
-      }
-      for (const Column<kBytes>& column : columns) {
-        for (int a = 0; a < kAccumulators; ++a) {
-          acc[a] = add_quads(acc[a], column.quads[a], weight);
-          weight += kOperand;
+    if (!kPlain && rows.clamps_reals) {
+      for (auto& reals : t) {
+        for (auto& real : reals) {
+          real = hn::Min(hn::Max(real, hn::Set(d, static_cast<float>(rows.qmin))),
+                         hn::Set(d, static_cast<float>(rows.qmax)));
         }
       }
-      if (r == 0 || both_rows) {
-        finish<kBytes>(rows, block, acc, out + (r * rows.ow + x) * rows.c);
-      }
+    }
+    for (int i = 0; i < kPixels; ++i) pairs[pair][i] = narrow(nearest(t[0][i]), nearest(t[1][i]));
+  }
+  for (int i = 0; i < kPixels; ++i) {
+    if (target.has(i)) {
+      store_codes<kBytes, kPlain>(rows, pairs[0][i], pairs[1][i], target.at(i));
     }
   }
 }
 
-template <int kBytes, typename Out>
+template <int kBytes, int kStride, bool kPlain, typename Out>
+HWY_INLINE void pass(const DepthwiseRows& shared, const DepthwiseBlock& block,
+                     const SourceRows& shared_source, bool both_rows, Out* out) {
+  using Shape = Tile<kBytes, kStride>;
+  constexpr int kSourceRows = kTaps + Shape::kRows - 1;
+  const DepthwiseRows rows = shared;  // own copies: no store to `out` changes them
+  const SourceRows source = shared_source;
+  const std::int8_t* numbers = block.weight;
+  std::int64_t next = -rows.pad_w;  // the column that comes in next
+  const auto load = [&](Column<kBytes>& column) HWY_ATTR {
+    load_column<kBytes, kSourceRows, kPlain>(rows, source, next++, column);
+  };
+  const auto target = [&](std::int64_t x) HWY_ATTR {
+    return Target<Out>{.out = out + x * rows.c,
+                       .pixel = rows.c,
+                       .row = rows.ow * rows.c,
+                       .second_pixel = x + 1 < rows.ow,
+                       .second_row = both_rows};
+  };
+  Column<kBytes> c[Shape::kColumns];
+  for (int k = 0; k < Shape::kKept; ++k) load(c[k]);
+  if constexpr (kStride == 1) {  // two tiles a turn, so that no column moves
+    for (std::int64_t x = 0; x < rows.ow; x += kTile) {
+      load(c[2]);
+      load(c[3]);
+      finish<kBytes, kStride, kPlain>(rows, numbers, {&c[0], &c[1], &c[2], &c[3]}, target(x));
+      x += kTile;
+      if (x >= rows.ow) break;
+      load(c[0]);
+      load(c[1]);
+      finish<kBytes, kStride, kPlain>(rows, numbers, {&c[2], &c[3], &c[0], &c[1]}, target(x));
+    }
+  } else {
+    for (std::int64_t x = 0; x < rows.ow; x += kTile) {
+      for (int k = Shape::kKept; k < Shape::kColumns; ++k) load(c[k]);
+      finish<kBytes, kStride, kPlain>(rows, numbers, {&c[0], &c[1], &c[2], &c[3], &c[4]},
+                                      target(x));
+      c[0] = c[4];
+    }
+  }
+}
+
+template <int kBytes, bool kPlain, typename Out>
 HWY_INLINE void pass_of_width(const DepthwiseRows& rows, const DepthwiseBlock& block,
                               const SourceRows& source, bool both_rows, Out* out) {
   if (rows.stride == 1) {
-    pass<kBytes, 1>(rows, block, source, both_rows, out);
+    pass<kBytes, 1, kPlain>(rows, block, source, both_rows, out);
   } else {
-    pass<kBytes, 2>(rows, block, source, both_rows, out);
+    pass<kBytes, 2, kPlain>(rows, block, source, both_rows, out);
   }
 }
 
-template <typename Out>
+template <bool kPlain, typename Out>
 HWY_INLINE void pass_to(const DepthwiseRows& rows, const DepthwiseBlock& block,
                         const SourceRows& from, std::int64_t row, Out* out) {
   const bool both_rows = row + 1 < rows.oh;
@@ -173,30 +247,31 @@ HWY_INLINE void pass_to(const DepthwiseRows& rows, const DepthwiseBlock& block,
   switch (block.channels) {
 #if HWY_TARGET <= HWY_AVX3
     case 64:
-      return pass_of_width<64>(rows, block, from, both_rows, to);
+      return pass_of_width<64, kPlain>(rows, block, from, both_rows, to);
 #endif
 #if HWY_TARGET <= HWY_AVX2
     case 32:
-      return pass_of_width<32>(rows, block, from, both_rows, to);
+      return pass_of_width<32, kPlain>(rows, block, from, both_rows, to);
 #endif
     default:
-      return pass_of_width<16>(rows, block, from, both_rows, to);
+      return pass_of_width<16, kPlain>(rows, block, from, both_rows, to);
   }
 }
 
 void run_pass(const DepthwiseRows& rows, const DepthwiseBlock& block, const std::uint8_t* source,
               std::int64_t row, void* out) {
-  SourceRows from;
+  SourceRows from{.at = {}, .padding = rows.padding + block.first};
   for (std::int64_t r = 0; r < kQuad; ++r) {
     const std::int64_t y = row * rows.stride - rows.pad_h + r;
-    const bool inside = y >= 0 && y < rows.h;
-    from.at[r] = (inside ? source + y * rows.w * rows.c : rows.pad_pixel) + block.first;
-    from.step[r] = inside ? rows.c : 0;
+    const bool within = y >= 0 && y < rows.h;
+    from.at[r] = within ? source + y * rows.w * rows.c + block.first : from.padding;
   }
   if (rows.real_output) {
-    pass_to(rows, block, from, row, static_cast<float*>(out));
+    pass_to<false>(rows, block, from, row, static_cast<float*>(out));
+  } else if (rows.plain_codes) {
+    pass_to<true>(rows, block, from, row, static_cast<std::uint8_t*>(out));
   } else {
-    pass_to(rows, block, from, row, static_cast<std::uint8_t*>(out));
+    pass_to<false>(rows, block, from, row, static_cast<std::uint8_t*>(out));
   }
 }
 

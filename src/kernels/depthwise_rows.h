@@ -27,27 +27,28 @@ constexpr int depthwise_pass_rows(std::int64_t stride) { return stride == 1 ? 2 
 struct DepthwiseBlock {
   std::int64_t first = 0;
   int channels = 0;
-  /// [pass rows][columns of the window][accumulators][lanes], a quad each: the weights of four rows
+  /// [accumulators][pass rows][columns of the window][lanes], a quad each: the weights of four rows
   /// of the source, 0 where the window does not reach; s8, or s16 as rows (0, 2) of all lanes and
   /// then rows (1, 3).
   std::int8_t* weight = nullptr;
-  std::int32_t* base = nullptr;  ///< [accumulators][lanes]: what sums start from
-  float* multiplier = nullptr;   ///< the same
-  float* bias = nullptr;         ///< the same
+  std::int32_t* base =
+      nullptr;                  ///< [accumulators][lanes], behind the weights: what sums start from
+  float* multiplier = nullptr;  ///< [accumulators][lanes], behind the bases
+  float* bias = nullptr;        ///< [accumulators][lanes], behind the multipliers
 };
 
 /// Shapes and the steps behind the sums, the same for all blocks.
 struct DepthwiseRows {
   std::int64_t h = 0, w = 0, c = 0, oh = 0, ow = 0;
   std::int64_t stride = 1, pad_h = 0, pad_w = 0;
-  const std::uint8_t* pad_pixel = nullptr;  ///< [c] bytes of the source's zero point
-  std::uint8_t pad = 0;                     ///< the zero point after the flip
-  std::uint8_t flip = 0;     ///< 0x80 for s8 sources: code + 128 is what is multiplied
-  bool real_output = false;  ///< f32, within `clip`; else codes
+  const std::uint8_t* padding = nullptr;  ///< [w, c] bytes of the source's zero point
+  std::uint8_t flip = 0;                  ///< 0x80 for s8 sources: code + 128 is what is multiplied
+  bool real_output = false;               ///< f32, within `clip`; else codes
   integer::Clip clip;
   bool signed_output = false;  ///< s8; else u8
   std::int32_t qmin = 0, qmax = 255;
   bool clamps_reals = true;  ///< |t| may leave the range of s32
+  bool plain_codes = false;  ///< u8 to all of u8 without a flip or clamps: the usual layer
 };
 
 /// Output rows `row` .. row + depthwise_pass_rows - 1 (those that exist) of one image; `out` is

@@ -100,24 +100,45 @@ HWY_INLINE hn::Vec512<std::uint8_t> narrow_u8(hn::Vec512<std::int16_t> a,
 #endif
 
 #if HWY_TARGET == HWY_AVX3_DL
+template <class V8>
+HWY_INLINE V8 product_operand(V8 codes) {
+  return codes;
+}
+template <int kBytes>
+HWY_INLINE auto product_weight(const std::int8_t* quads) {
+  return hn::Load(hn::Simd<std::int8_t, kBytes, 0>(), quads);
+}
 // Every CPU of this target has AVX512-VNNI, but Highway 1.0 does not tell the compiler.
-template <class V32, class V8>
-HWY_INLINE V32 add_quads(V32 acc, V8 codes, const std::int8_t* weight) {
-  const hn::Simd<std::int8_t, sizeof(codes.raw), 0> d;
-  const auto w = hn::Load(d, weight);
-  asm("vpdpbusd %2, %1, %0" : "+v"(acc.raw) : "v"(codes.raw), "v"(w.raw));
+template <class V32, class V8, class W8>
+HWY_INLINE V32 add_quads(V32 acc, V8 codes, W8 weight) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(acc.raw) : "v"(codes.raw), "v"(weight.raw));
   return acc;
 }
 #else
-template <class V32, class V8>
-HWY_INLINE V32 add_quads(V32 acc, V8 codes, const std::int8_t* weight) {
+// Even and odd rows of quads, as s16.
+template <class V16>
+struct RowPairs {
+  V16 even, odd;
+};
+template <class V8>
+HWY_INLINE auto product_operand(V8 codes) {
   const Halves<static_cast<int>(sizeof(codes.raw))> d;
-  const auto* pairs = reinterpret_cast<const std::int16_t*>(weight);
   const auto both = hn::BitCast(hn::RebindToUnsigned<decltype(d)>(), codes);
-  const auto even = hn::BitCast(d, hn::And(both, hn::Set(hn::DFromV<decltype(both)>(), 0x00FF)));
-  const auto odd = hn::BitCast(d, hn::ShiftRight<8>(both));
-  acc = hn::Add(acc, pair_sums(even, hn::Load(d, pairs)));
-  return hn::Add(acc, pair_sums(odd, hn::Load(d, pairs + hn::MaxLanes(d))));
+  const auto low = hn::Set(hn::DFromV<decltype(both)>(), 0x00FF);
+  return RowPairs<hn::Vec<decltype(d)> >{.even = hn::BitCast(d, hn::And(both, low)),
+                                         .odd = hn::BitCast(d, hn::ShiftRight<8>(both))};
+}
+template <int kBytes>
+HWY_INLINE auto product_weight(const std::int8_t* quads) {
+  const Halves<kBytes> d;
+  const auto* pairs = reinterpret_cast<const std::int16_t*>(quads);
+  return RowPairs<hn::Vec<decltype(d)> >{.even = hn::Load(d, pairs),
+                                         .odd = hn::Load(d, pairs + hn::MaxLanes(d))};
+}
+template <class V32, class V16>
+HWY_INLINE V32 add_quads(V32 acc, const RowPairs<V16>& codes, const RowPairs<V16>& weight) {
+  acc = hn::Add(acc, pair_sums(codes.even, weight.even));
+  return hn::Add(acc, pair_sums(codes.odd, weight.odd));
 }
 #endif
 
