@@ -79,7 +79,8 @@ void say(const Arguments& arguments, const std::string& text) {
 std::vector<std::string> split_files(const std::vector<std::string>& values) {
   std::vector<std::string> files;
   for (const std::string& value : values) {
-    if (std::filesystem::exists(value)) {
+    std::error_code too_long;
+    if (std::filesystem::exists(value, too_long)) {
       files.push_back(value);
       continue;
     }

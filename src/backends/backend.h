@@ -31,6 +31,16 @@ class LayerRunner {
   /// Whether run() reads layer.weight's numbers: a session that owns its model frees the others.
   virtual bool reads_plain_weights() const { return true; }
 
+  /// Whether the output's pixels may lie apart, as a concat's inputs do in its own memory.
+  virtual bool can_write_apart() const { return false; }
+  /// Said once, before run(): the bytes from one output pixel to the next.
+  virtual void write_apart(std::int64_t pitch) {
+    BITLOOM_ASSERT(false);
+    static_cast<void>(pitch);
+  }
+  /// Whether an input may lie in the output already, where its channels belong.
+  virtual bool takes_inputs_in_place() const { return false; }
+
   /// Whether inputs[0], and the output, may be tensors of sign bits (kernels/sign_bits.h) instead
   /// of s8 codes: s32 of shape [N, sign_words(C), H, W].
   virtual bool can_read_bits() const { return false; }
@@ -105,8 +115,10 @@ PlanResult plan_reference(const LayerContext& context);
 PlanResult plan_onednn(const LayerContext& context);
 /// Static products on the second of oneDNN's kernels for them: at times the faster one.
 PlanResult plan_onednn_next(const LayerContext& context);
-/// Our own kernels for codes: depthwise convolutions, averages.
+/// Our own kernels for codes: depthwise and 1x1 convolutions, averages.
 PlanResult plan_own(const LayerContext& context);
+/// Our VNNI kernel where plan_own leaves a convolution to oneDNN: at times the faster one.
+PlanResult plan_own_vnni(const LayerContext& context);
 /// Float and weight-only layers whose numbers are bf16 (Backend::bf16).
 PlanResult plan_bf16(const LayerContext& context);
 PlanResult plan_xnor(const LayerContext& context);

@@ -1,8 +1,9 @@
-// Layers on kernels of our own where those are the faster exact ones: depthwise convolutions and
-// averages of codes.
+// Layers on kernels of our own where those are the faster exact ones: depthwise and 1x1
+// convolutions, averages of codes.
 #include "bitloom/core/error.h"
 #include "bitloom/kernels/depthwise_product.h"
 #include "bitloom/kernels/pool_codes.h"
+#include "bitloom/kernels/vnni_product.h"
 #include "int8_problem.h"
 #include "onednn.h"
 
@@ -27,6 +28,30 @@ class DepthwiseRunner final : public LayerRunner {
 
  private:
   kernels::DepthwiseProduct product_;
+};
+
+class VnniRunner final : public LayerRunner {
+ public:
+  VnniRunner(const LayerContext& context, const kernels::Int8Problem& problem) : product_(problem) {
+    product_.set_weights(context.layer.weight);
+    product_.set_scales(context.layer.multiplier, context.layer.bias);
+    product_.set_source_zero_point(context.input(0).format.zero_point);
+    if (problem.residual) {
+      product_.set_residual(context.layer.residual_ratio, context.input(1).format.zero_point);
+    }
+  }
+  void run(std::span<const ConstTensorView> inputs, TensorView output,
+           std::span<std::byte>) override {
+    product_.run(inputs[0], residual_of(inputs), output);
+  }
+  std::string implementation() const override { return product_.implementation(); }
+  std::size_t memory_bytes() const override { return product_.memory_bytes(); }
+  bool reads_plain_weights() const override { return false; }
+  bool can_write_apart() const override { return true; }
+  void write_apart(std::int64_t pitch) override { product_.set_pitch(pitch); }
+
+ private:
+  kernels::VnniProduct product_;
 };
 
 class AverageRunner final : public LayerRunner {
@@ -61,6 +86,28 @@ bool is_depthwise(const integer::Layer& layer) {
           layer.mode == integer::ComputeMode::kDynamic);
 }
 
+/// What our VNNI kernel may take.
+bool is_static_convolution(const integer::Layer& layer) {
+  return layer.op == integer::LayerOp::kConv2d && layer.mode == integer::ComputeMode::kStatic &&
+         layer.weight_grid == integer::Grid::kAffine && layer.window.groups == 1;
+}
+
+/// Where it is faster than oneDNN's: at windows of one pixel, without AMX.
+bool is_fast_on_vnni(const LayerContext& context) {
+  const integer::Window& window = context.layer.window;
+  return is_static_convolution(context.layer) && window.kernel_h == 1 && window.kernel_w == 1 &&
+         context.isa == Isa::kAvx512Vnni;
+}
+
+PlanResult plan_vnni(const LayerContext& context) {
+  if (needs_sums(context)) return Declined{"gives codes, not the sums that this output needs"};
+  try {
+    return std::make_unique<VnniRunner>(context, int8_problem(context));
+  } catch (const BackendError& error) {
+    return Declined{error.what()};
+  }
+}
+
 bool is_average_of_codes(const LayerContext& context) {
   const bool average = context.layer.op == integer::LayerOp::kAvgPool ||
                        context.layer.op == integer::LayerOp::kGlobalAvgPool;
@@ -72,6 +119,7 @@ bool is_average_of_codes(const LayerContext& context) {
 
 PlanResult plan_own(const LayerContext& context) {
   if (is_average_of_codes(context)) return std::make_unique<AverageRunner>(context);
+  if (is_fast_on_vnni(context)) return plan_vnni(context);
   if (!is_depthwise(context.layer)) return Declined{};
   try {
     if (context.layer.mode == integer::ComputeMode::kDynamic) {
@@ -82,6 +130,13 @@ PlanResult plan_own(const LayerContext& context) {
   } catch (const BackendError& error) {
     return Declined{error.what()};
   }
+}
+
+PlanResult plan_own_vnni(const LayerContext& context) {
+  if (!is_static_convolution(context.layer) || is_fast_on_vnni(context)) return Declined{};
+  PlanResult result = plan_vnni(context);
+  if (std::holds_alternative<Declined>(result)) return Declined{};  // those before it said why
+  return result;
 }
 
 }  // namespace bitloom::backends

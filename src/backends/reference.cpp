@@ -19,6 +19,7 @@ class OwnLoopsRunner final : public LayerRunner {
   }
   std::string implementation() const override { return implementation_; }
   std::size_t scratch_bytes() const override { return scratch_bytes_; }
+  bool takes_inputs_in_place() const override { return layer_.op == integer::LayerOp::kConcat; }
 
  private:
   const integer::Model& model_;

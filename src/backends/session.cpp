@@ -52,6 +52,7 @@ class Session::Impl {
     table_ = carried_table(model.input_table, infos_.front().dtype);
     plan_layers(backend);
     plan_bits();
+    plan_places();
     plan_memory();
     if (owned_ != nullptr) return_free_memory();
   }
@@ -94,6 +95,7 @@ class Session::Impl {
     return prefer_.empty() ? std::string_view() : prefer_[layer];
   }
   void plan_bits();
+  void plan_places();
   void plan_memory();
   void drop_plain_weights(std::size_t layer);
 
@@ -106,6 +108,8 @@ class Session::Impl {
   std::vector<PlanRow> plan_;
   std::vector<Step> steps_;
   std::vector<TensorView> tensors_;
+  std::vector<int> hosts_;                ///< per tensor: the concat's that it lies in, or -1
+  std::vector<std::int64_t> first_byte_;  ///< per tensor: of its first pixel in there
   std::vector<bool> bits_;                ///< per tensor: sign bits instead of codes
   mutable std::vector<Tensor> unpacked_;  ///< codes of such tensors, for those who ask
   std::span<std::byte> scratch_;
@@ -177,6 +181,40 @@ void Session::Impl::plan_bits() {
   }
 }
 
+/// What a concat alone reads is written into the concat's memory, where its maker can do that.
+void Session::Impl::plan_places() {
+  const std::size_t count = model_.tensors.size();
+  hosts_.assign(count, -1);
+  first_byte_.assign(count, 0);
+  if (options_.keep_all_tensors) return;
+  std::vector<int> readers(count, 0);
+  std::vector<LayerRunner*> makers(count, nullptr);
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    makers[static_cast<std::size_t>(model_.layers[i].output)] = steps_[i].runner.get();
+    for (const int input : model_.layers[i].inputs) ++readers[static_cast<std::size_t>(input)];
+  }
+  for (std::size_t i = 0; i < steps_.size(); ++i) {
+    if (!steps_[i].runner->takes_inputs_in_place()) continue;
+    const integer::Layer& layer = model_.layers[i];
+    const integer::TensorInfo& host = infos_[static_cast<std::size_t>(layer.output)];
+    const auto size = static_cast<std::int64_t>(size_of(host.dtype));
+    std::int64_t first = 0;
+    int placed = 0;
+    for (const int input : layer.inputs) {
+      const auto tensor = static_cast<std::size_t>(input);
+      if (readers[tensor] == 1 && makers[tensor] != nullptr && makers[tensor]->can_write_apart() &&
+          !bits_[tensor]) {
+        hosts_[tensor] = layer.output;
+        first_byte_[tensor] = first;
+        makers[tensor]->write_apart(host.shape.c() * size);
+        ++placed;
+      }
+      first += infos_[tensor].shape.c() * size;
+    }
+    if (placed > 0) plan_[i].implementation += cat(", ", placed, " in place");
+  }
+}
+
 void Session::Impl::plan_memory() {
   std::vector<TensorView> views;  // without their memory
   std::vector<std::size_t> sizes;
@@ -188,7 +226,7 @@ void Session::Impl::plan_memory() {
     sizes.push_back(views.back().bytes());
   }
   BufferPlan buffers = options_.keep_all_tensors ? plan_separate_buffers(model_, sizes)
-                                                 : plan_buffers(model_, sizes);
+                                                 : plan_buffers(model_, sizes, hosts_);
   const int steps = static_cast<int>(steps_.size());
   std::size_t scratch_bytes = 0;
   for (const Step& step : steps_) {
@@ -201,7 +239,7 @@ void Session::Impl::plan_memory() {
   scratch_ = {base + arena.offsets.back(), scratch_bytes};
   for (std::size_t i = 0; i < model_.tensors.size(); ++i) {
     tensors_.emplace_back(views[i].dtype(), views[i].shape(),
-                          base + arena.offsets[buffers.buffer_of[i]]);
+                          base + arena.offsets[buffers.buffer_of[i]] + first_byte_[i]);
   }
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const integer::Layer& layer = model_.layers[i];

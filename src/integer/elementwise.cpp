@@ -209,18 +209,27 @@ void avg_pool(const Window& window, ConstTensorView source, TensorView out,
 void concat(std::span<const ConstTensorView> inputs, TensorView out) {
   const std::size_t size = size_of(out.dtype());
   const std::size_t stride = static_cast<std::size_t>(out.shape().c()) * size;
+  // Calls body(input, its first byte in a row) for inputs that do not begin where they go.
+  const auto for_each_elsewhere = [&](const auto& body) {
+    std::byte* to = static_cast<std::byte*>(out.raw());
+    for (const ConstTensorView& input : inputs) {
+      if (input.raw() != to) body(input, to);
+      to += static_cast<std::size_t>(input.shape().c()) * size;
+    }
+  };
+  bool copies = false;
+  for_each_elsewhere([&](const ConstTensorView&, std::byte*) { copies = true; });
+  if (!copies) return;
   parallel_for(out.elements() / out.shape().c(), 256,
                [&](std::int64_t first, std::int64_t last, int) {
-                 std::byte* to = static_cast<std::byte*>(out.raw());
-                 for (const ConstTensorView& input : inputs) {
+                 for_each_elsewhere([&](const ConstTensorView& input, std::byte* to) {
                    const std::size_t bytes = static_cast<std::size_t>(input.shape().c()) * size;
                    const std::byte* from = static_cast<const std::byte*>(input.raw());
                    for (auto row = static_cast<std::size_t>(first);
                         row < static_cast<std::size_t>(last); ++row) {
                      std::memcpy(to + row * stride, from + row * bytes, bytes);
                    }
-                   to += bytes;
-                 }
+                 });
                });
 }
 

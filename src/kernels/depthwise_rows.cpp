@@ -13,7 +13,7 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
-#include "depthwise_vectors-inl.h"
+#include "quad_vectors-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {

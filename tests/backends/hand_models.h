@@ -322,12 +322,57 @@ inline Model small_branches_model(const std::string& profile, ComputeMode mode,
   return build.take();
 }
 
+/// SqueezeNet's fire: branches of 1x1 and 3x3 convolutions, one with a residual, into a concat; one
+/// branch that has a second reader. Input [1, 3, 13, 12], ten classes.
+inline Model small_fire_model(const std::string& profile, ComputeMode mode,
+                              std::uint64_t seed = 1) {
+  ModelBuilder build(profile_named(profile), mode, seed);
+  const int x = build.input({1, 3, 13, 12});
+  const int stem =
+      build.product({.name = "stem", .source = x, .outputs = 20, .window = window(3, 2, 1)});
+  const int squeeze =
+      build.product({.name = "squeeze", .source = stem, .outputs = 12, .window = window(1, 1, 0)});
+  const int one =
+      build.product({.name = "one", .source = squeeze, .outputs = 67, .window = window(1, 1, 0)});
+  const int three = build.product({.name = "three",
+                                   .source = squeeze,
+                                   .outputs = 20,
+                                   .window = window(3, 1, 1),
+                                   .grid_of = one});
+  const int sum = build.product({.name = "sum",
+                                 .source = squeeze,
+                                 .outputs = 20,
+                                 .window = window(1, 1, 0),
+                                 .residual = stem,
+                                 .grid_of = one});
+  const int read_twice = build.product({.name = "read_twice",
+                                        .source = squeeze,
+                                        .outputs = 8,
+                                        .window = window(1, 1, 0),
+                                        .grid_of = one});
+  const int joined = build.concat("joined", {sum, three, read_twice, one});
+  const int behind = build.product({.name = "behind",
+                                    .source = read_twice,
+                                    .outputs = 115,
+                                    .window = window(1, 1, 0),
+                                    .residual = joined});
+  const int mean = build.global_avg_pool("mean", behind);
+  build.product({.name = "logits",
+                 .source = mean,
+                 .outputs = 10,
+                 .linear = true,
+                 .clip = {},
+                 .logits = true});
+  return build.take();
+}
+
 /// Every hand model in one mode.
 inline std::vector<Model> hand_models(const std::string& profile, ComputeMode mode) {
   std::vector<Model> models;
   models.push_back(small_residual_model(profile, mode));
   models.push_back(small_lenet_model(profile, mode));
   models.push_back(small_branches_model(profile, mode));
+  models.push_back(small_fire_model(profile, mode));
   return models;
 }
 

@@ -36,7 +36,8 @@ TEST(SessionPrefer, TakesTheNamedImplementationWhereItCanAndTheSameBits) {
     const Tensor images = integer::random_images(model.tensors.front().shape.with_batch(2), 11);
     Session reference(model, {.backend = "reference", .batch = 2});
     const Tensor expected = run(reference, model, images);
-    for (const char* name : {"own", "onednn", "onednn-next", "xnor", "no such one", ""}) {
+    for (const char* name :
+         {"own", "onednn", "onednn-next", "own-vnni", "xnor", "no such one", ""}) {
       Session session(model, {.batch = 2, .prefer = wishes(model, name)});
       EXPECT_TRUE(same_bytes(run(session, model, images), expected)) << name;
     }
@@ -56,6 +57,28 @@ TEST(SessionPrefer, OwnDepthwiseKernelOrOnednns) {
   EXPECT_THAT(depthwise("").implementation, testing::StartsWith("bitloom:depthwise:"));
   EXPECT_EQ(depthwise("onednn").chosen, "onednn");
   EXPECT_THAT(depthwise("onednn").implementation, testing::Not(testing::StartsWith("bitloom")));
+}
+
+TEST(SessionPrefer, OwnConvolutionsWriteIntoAConcat) {
+  if (effective_isa() != Isa::kAvx512Vnni) GTEST_SKIP() << "only that CPU takes them by itself";
+  const Model model = integer::small_fire_model("int8", ComputeMode::kStatic);
+  const auto chosen = [&](const Session& session, const std::string& layer) {
+    for (const PlanRow& row : session.plan()) {
+      if (row.layer == layer) return row.implementation;
+    }
+    return std::string();
+  };
+  const Session usual(model, {});
+  const Session own(model, {.prefer = wishes(model, "own-vnni")});
+  const Session onednn(model, {.prefer = wishes(model, "onednn")});
+  EXPECT_EQ(chosen(usual, "one"), "bitloom:vnni");
+  EXPECT_THAT(chosen(usual, "three"), testing::StartsWith("brgconv"));
+  EXPECT_EQ(chosen(own, "three"), "bitloom:vnni");
+  EXPECT_THAT(chosen(onednn, "one"), testing::StartsWith("brgconv"));
+  // Of sum, three, read_twice and one: what another layer reads too stays where it is.
+  EXPECT_EQ(chosen(usual, "joined"), "bitloom:concat, 2 in place");
+  EXPECT_EQ(chosen(own, "joined"), "bitloom:concat, 3 in place");
+  EXPECT_EQ(chosen(onednn, "joined"), "bitloom:concat");
 }
 
 TEST(SessionPrefer, NeedsANameForEachLayer) {

@@ -63,6 +63,9 @@ TEST(LayerProblem, RefusesWhatDoesNotFit) {
 
 TEST(LayerProblem, SeveralComeFromOneTextOrAFile) {
   EXPECT_EQ(parse_layer_problems("linear:c8,o2 linear:c9,o3").size(), 2U);
+  std::string longer_than_file_names;
+  for (int i = 0; i < 50; ++i) longer_than_file_names += "linear:c8,o2 ";
+  EXPECT_EQ(parse_layer_problems(longer_than_file_names).size(), 50U);
   const TempDir folder;
   const std::filesystem::path path = folder / "layers.txt";
   std::ofstream(path) << "# two\nlinear:c8,o2  # small\n\nconv2d:c3,h8,o4,k3\n";

@@ -1,10 +1,11 @@
 // Vectors of 16, 32 and 64 bytes: sums of quads of codes, and what Highway 1.0 has only with fixes
-// for values that do not occur here. Included once per target. Goes to: depthwise_rows.cpp.
-#if defined(BITLOOM_DEPTHWISE_VECTORS_INL_H) == defined(HWY_TARGET_TOGGLE)
-#ifdef BITLOOM_DEPTHWISE_VECTORS_INL_H
-#undef BITLOOM_DEPTHWISE_VECTORS_INL_H
+// for values that do not occur here. Included once per target. Goes to: depthwise_rows.cpp,
+// vnni_tiles.cpp.
+#if defined(BITLOOM_QUAD_VECTORS_INL_H) == defined(HWY_TARGET_TOGGLE)
+#ifdef BITLOOM_QUAD_VECTORS_INL_H
+#undef BITLOOM_QUAD_VECTORS_INL_H
 #else
-#define BITLOOM_DEPTHWISE_VECTORS_INL_H
+#define BITLOOM_QUAD_VECTORS_INL_H
 #endif
 
 #include <hwy/highway.h>
