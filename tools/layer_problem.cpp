@@ -274,9 +274,8 @@ LayerProblem parse_layer_problem(std::string_view text) {
 
 std::vector<LayerProblem> parse_layer_problems(const std::string& text) {
   std::error_code too_long;  // for a file's name: then it is none
-  std::istringstream lines(std::filesystem::is_regular_file(text, too_long)
-                               ? io::read_whole_file(text)
-                               : text);
+  std::istringstream lines(
+      std::filesystem::is_regular_file(text, too_long) ? io::read_whole_file(text) : text);
   std::vector<LayerProblem> problems;
   for (std::string line; std::getline(lines, line);) {
     std::istringstream words(line.substr(0, line.find('#')));
