@@ -224,11 +224,8 @@ std::vector<std::string> suite_networks(const std::string& text) {
 std::vector<Isa> suite_isas(const std::string& text) {
   if (text.empty()) return {effective_isa()};
   std::vector<Isa> isas;
-  for (const std::string& word :
-       listed_words("--isa", text,
-                    {"sse41", "avx2", "avx512", "vnni", "avx512_vnni", "amx", "avx512_amx"})) {
-    const std::string whole = word == "vnni" || word == "amx" ? "avx512_" + word : word;
-    isas.push_back(isa_from_word(whole));
+  for (const std::string& word : listed_words("--isa", text, isa_words())) {
+    isas.push_back(isa_from_word(word));
   }
   return isas;
 }

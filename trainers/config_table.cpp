@@ -8,15 +8,6 @@
 namespace bitloom::trainers {
 namespace {
 
-Words isa_words() {
-  Words words;
-  for (const Isa isa :
-       {Isa::kOther, Isa::kSse41, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Amx}) {
-    words.emplace_back(to_word(isa));
-  }
-  return words;
-}
-
 Words profile_words() {
   Words words;
   for (const integer::DeviceProfile& profile : integer::all_profiles())

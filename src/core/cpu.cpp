@@ -22,6 +22,7 @@ constexpr std::array<IsaRow, 6> kIsas{{{Isa::kOther, "other"},
                                        {Isa::kAvx512, "avx512"},
                                        {Isa::kAvx512Vnni, "avx512_vnni"},
                                        {Isa::kAvx512Amx, "avx512_amx"}}};
+constexpr std::array<IsaRow, 2> kShortIsas{{{Isa::kAvx512Vnni, "vnni"}, {Isa::kAvx512Amx, "amx"}}};
 
 /// Value of the first /proc/cpuinfo line whose key is `key`; empty if there is none.
 std::string cpuinfo_value(const std::string& key) {
@@ -94,11 +95,24 @@ Isa& cap() {
 
 std::string_view to_word(Isa isa) { return kIsas[static_cast<std::size_t>(isa)].word; }
 
+std::vector<std::string> isa_words() {
+  std::vector<std::string> words;
+  for (const IsaRow& row : kIsas) words.emplace_back(row.word);
+  for (const IsaRow& row : kShortIsas) words.emplace_back(row.word);
+  return words;
+}
+
 Isa isa_from_word(std::string_view word) {
   std::string known;
-  for (const IsaRow& row : kIsas) {
-    if (row.word == word) return row.isa;
+  const auto is_named = [&](const IsaRow& row) {
     known += (known.empty() ? "" : ", ") + std::string(row.word);
+    return row.word == word;
+  };
+  for (const IsaRow& row : kIsas) {
+    if (is_named(row)) return row.isa;
+  }
+  for (const IsaRow& row : kShortIsas) {
+    if (is_named(row)) return row.isa;
   }
   throw ConfigError({.place = "isa",
                      .expected = "one of " + known,

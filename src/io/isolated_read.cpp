@@ -12,6 +12,10 @@
 
 #include "bitloom/core/error.h"
 
+#if defined(BITLOOM_COVERAGE)
+extern "C" void __gcov_dump(void);  // of libgcov: _exit would lose the child's counts
+#endif
+
 namespace bitloom::io {
 namespace {
 
@@ -89,6 +93,9 @@ void limit_cpu(const std::filesystem::path& file) {
   } catch (const std::exception& error) {
     send_text(pipe, to_string(no_memory(file, error.what())).c_str());
   }
+#if defined(BITLOOM_COVERAGE)
+  __gcov_dump();
+#endif
   ::_exit(0);
 }
 

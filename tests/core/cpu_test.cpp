@@ -15,6 +15,9 @@ TEST(Cpu, WordsGoThereAndBack) {
        {Isa::kOther, Isa::kSse41, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vnni, Isa::kAvx512Amx}) {
     EXPECT_EQ(isa_from_word(to_word(isa)), isa);
   }
+  EXPECT_EQ(isa_from_word("vnni"), Isa::kAvx512Vnni);
+  EXPECT_EQ(isa_from_word("amx"), Isa::kAvx512Amx);
+  for (const std::string& word : isa_words()) EXPECT_NO_THROW(isa_from_word(word)) << word;
   EXPECT_ERROR(ConfigError, isa_from_word("avx9"), "sse41, avx2, avx512, avx512_vnni", "'avx9'");
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace bitloom {
 
@@ -10,6 +11,8 @@ namespace bitloom {
 enum class Isa { kOther, kSse41, kAvx2, kAvx512, kAvx512Vnni, kAvx512Amx };
 
 std::string_view to_word(Isa isa);  ///< "avx2", "avx512", "avx512_vnni", "avx512_amx", ...
+/// All words that isa_from_word knows: those of to_word, and "vnni" and "amx" for the last two.
+std::vector<std::string> isa_words();
 /// @throws ConfigError for an unknown word, listing the known ones.
 Isa isa_from_word(std::string_view word);
 
