@@ -12,7 +12,8 @@ build=build/coverage
 programs=()
 
 cmake --preset coverage >/dev/null
-for folder in "${folders[@]}" backends; do # backends: whole models through deploy and integer
+# backends: whole models through deploy and integer; datasets: HDF5 arrays through io.
+for folder in "${folders[@]}" backends datasets; do
   for kind in "" _golden _gradient; do
     files=(tests/"$folder"/*"$kind"_test.cpp)
     [[ -e ${files[0]} ]] || continue
