@@ -148,7 +148,8 @@ class BinaryModelBuilder {
     return static_cast<int>(model_.tensors.size()) - 1;
   }
 
-  int add(Layer layer, const Shape& shape, bool reals, const AffineFormat& format) {
+  // Copies: shape and format may be those of a tensor, which move when another joins them.
+  int add(Layer layer, Shape shape, bool reals, AffineFormat format) {
     layer.output = tensor(layer.name, shape, format, format.grid == Grid::kAffine ? 0.02F : 1.0F);
     if (reals) {
       model_.tensors.back() = {
