@@ -1,11 +1,11 @@
 #include "bitloom/kernels/depthwise_product.h"
 
 #include <algorithm>
-#include <cmath>
 #include <vector>
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "channel_numbers.h"
 #include "depthwise_rows.h"
 #include "int8_geometry.h"
 
@@ -13,8 +13,7 @@ namespace bitloom::kernels {
 namespace {
 
 constexpr const char* kPlace = "depthwise product";
-constexpr std::int64_t kNarrowest = 16;     // channels of the smallest block
-constexpr double kSafeReal = 1073741824.0;  // 2^30: rounds to an s32 whatever the last bits are
+constexpr std::int64_t kNarrowest = 16;  // channels of the smallest block
 constexpr std::int64_t kWindow = std::int64_t{kDepthwiseTaps} * kDepthwiseTaps;
 
 /// Why not; "" if it can.
@@ -67,7 +66,8 @@ void for_each_lane(const DepthwiseBlock& block, const Body& body) {
 class DepthwiseProduct::Impl {
  public:
   explicit Impl(const Int8Problem& problem)
-      : output_(product_dims(kPlace, problem.source, problem.weight, problem.window).output) {
+      : output_(product_dims(kPlace, problem.source, problem.weight, problem.window).output),
+        numbers_(output_.c()) {
     const std::string reason = objection(problem);
     if (!reason.empty()) throw BackendError(cat(kPlace, ": ", reason));
     layout_ = depthwise_layout();
@@ -86,42 +86,31 @@ class DepthwiseProduct::Impl {
              .signed_output = problem.destination_dtype == DType::kS8};
     rows_.real_output = problem.destination_dtype == DType::kF32;
     rows_.clip = problem.clip;
-    if (!rows_.real_output) set_range(problem.clip);
+    if (!rows_.real_output) {
+      const integer::CodeRange range = codes_within(problem.clip, rows_.signed_output);
+      rows_.qmin = range.qmin;
+      rows_.qmax = range.qmax;
+    }
     blocks_ = cut_blocks(rows_.c, layout_.bytes);
-    const auto count = static_cast<std::size_t>(rows_.c);
-    weight_.assign(count * kWindow, 0);
-    sums_.assign(count, 0);
-    sizes_.assign(count, 0.0);
-    multiplier_.assign(count, 0.0F);
-    bias_.assign(count, 0.0F);
+    weight_.assign(static_cast<std::size_t>(rows_.c * kWindow), 0);
     allocate();
     set_source_zero_point(0);
   }
 
   void set_weights(ConstTensorView weight) {
     std::copy_n(weight.data<std::int8_t>(), weight_.size(), weight_.begin());
-    for (std::size_t c = 0; c < sums_.size(); ++c) {
-      sums_[c] = 0;
-      sizes_[c] = 0.0;
-      for (std::size_t k = 0; k < kWindow; ++k) {
-        const std::int32_t w = weight_[c * kWindow + k];
-        sums_[c] += w;
-        sizes_[c] += std::abs(w);
-      }
-    }
+    numbers_.set_weights(weight_.data(), kWindow);
     for (const DepthwiseBlock& block : blocks_) pack_weights(block);
     set_bases();
     set_reach();
   }
 
   void set_scales(ConstTensorView multiplier, ConstTensorView bias) {
-    std::copy_n(multiplier.data<float>(), multiplier_.size(), multiplier_.begin());
-    std::copy_n(bias.data<float>(), bias_.size(), bias_.begin());
+    numbers_.set_scales(multiplier, bias);
     for (const DepthwiseBlock& block : blocks_) {
       for_each_lane(block, [&](int position, std::int64_t channel) {
-        const auto c = static_cast<std::size_t>(channel);
-        block.multiplier[position] = multiplier_[c];
-        block.bias[position] = bias_[c];
+        block.multiplier[position] = numbers_.multiplier(channel);
+        block.bias[position] = numbers_.bias(channel);
       });
     }
     set_reach();
@@ -229,18 +218,11 @@ class DepthwiseProduct::Impl {
     });
   }
 
-  void set_range(const integer::Clip& clip) {
-    const integer::CodeRange type =
-        rows_.signed_output ? integer::CodeRange{-128, 127} : integer::CodeRange{0, 255};
-    rows_.qmin = static_cast<std::int32_t>(std::max(clip.low, static_cast<float>(type.qmin)));
-    rows_.qmax = static_cast<std::int32_t>(std::min(clip.high, static_cast<float>(type.qmax)));
-  }
-
   /// What sums start from: the zero point's share.
   void set_bases() {
     for (const DepthwiseBlock& block : blocks_) {
       for_each_lane(block, [&](int position, std::int64_t channel) {
-        block.base[position] = -std::int32_t{pad_} * sums_[static_cast<std::size_t>(channel)];
+        block.base[position] = -std::int32_t{pad_} * numbers_.weight_sum(channel);
       });
     }
   }
@@ -248,26 +230,19 @@ class DepthwiseProduct::Impl {
   /// Whether a code's t may leave the range of s32.
   void set_reach() {
     if (rows_.real_output) return;
-    double reach = 0.0;
-    for (std::size_t c = 0; c < sizes_.size(); ++c) {
-      reach = std::max(reach, 255.0 * sizes_[c] * std::abs(static_cast<double>(multiplier_[c])) +
-                                  std::abs(static_cast<double>(bias_[c])));
-    }
-    rows_.clamps_reals = !(reach < kSafeReal);
+    rows_.clamps_reals = numbers_.may_leave_s32();
     rows_.plain_codes = !rows_.clamps_reals && rows_.flip == 0 && !rows_.signed_output &&
                         rows_.qmin == 0 && rows_.qmax == 255;
   }
 
   Shape output_;
+  ChannelNumbers numbers_;
   std::uint8_t pad_ = 0;  ///< the zero point after the flip
   DepthwiseLayout layout_;
   DepthwiseRows rows_;
   std::int64_t images_ = 1;
   std::vector<DepthwiseBlock> blocks_;
   std::vector<std::int8_t> weight_;  ///< [C, 3, 3]
-  std::vector<std::int32_t> sums_;   ///< of each channel's weights
-  std::vector<double> sizes_;        ///< of their magnitudes
-  std::vector<float> multiplier_, bias_;
   std::vector<std::uint8_t> padding_;
   Tensor packed_;
 };

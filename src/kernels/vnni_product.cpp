@@ -6,6 +6,7 @@
 
 #include "bitloom/core/error.h"
 #include "bitloom/core/parallel.h"
+#include "channel_numbers.h"
 #include "int8_geometry.h"
 #include "vnni_tiles.h"
 
@@ -13,8 +14,7 @@ namespace bitloom::kernels {
 namespace {
 
 constexpr const char* kPlace = "VNNI product";
-constexpr std::int64_t kTile = 6;           // pixels that threads do not part
-constexpr double kSafeReal = 1073741824.0;  // 2^30: rounds to an s32 whatever the last bits are
+constexpr std::int64_t kTile = 6;  // pixels that threads do not part
 
 bool is_code(DType dtype) { return dtype == DType::kU8 || dtype == DType::kS8; }
 
@@ -38,7 +38,8 @@ std::string objection(const Int8Problem& problem) {
 class VnniProduct::Impl {
  public:
   explicit Impl(const Int8Problem& problem)
-      : output_(product_dims(kPlace, problem.source, problem.weight, problem.window).output) {
+      : output_(product_dims(kPlace, problem.source, problem.weight, problem.window).output),
+        numbers_(output_.c()) {
     const std::string reason = objection(problem);
     if (!reason.empty()) throw BackendError(cat(kPlace, ": ", reason));
     const Shape& source = problem.source;
@@ -58,12 +59,9 @@ class VnniProduct::Impl {
               .residual = problem.residual,
               .signed_residual = problem.residual && problem.residual_dtype == DType::kS8,
               .signed_output = problem.destination_dtype == DType::kS8};
-    set_range(problem.clip);
-    const auto outputs = static_cast<std::size_t>(steps_.channels);
-    sums_.assign(outputs, 0);
-    sizes_.assign(outputs, 0.0);
-    multiplier_.assign(outputs, 0.0F);
-    bias_.assign(outputs, 0.0F);
+    const integer::CodeRange range = codes_within(problem.clip, steps_.signed_output);
+    steps_.qmin = range.qmin;
+    steps_.qmax = range.qmax;
     allocate();
     set_source_zero_point(0);
   }
@@ -72,15 +70,7 @@ class VnniProduct::Impl {
     const auto* codes = weight.data<std::int8_t>();
     const std::int64_t inputs =
         taps() * steps_.depth;  // of one output channel, as packed: tap first
-    for (std::size_t o = 0; o < sums_.size(); ++o) {
-      sums_[o] = 0;
-      sizes_[o] = 0.0;
-      for (std::int64_t i = 0; i < inputs; ++i) {
-        const std::int32_t w = codes[static_cast<std::int64_t>(o) * inputs + i];
-        sums_[o] += w;
-        sizes_[o] += std::abs(w);
-      }
-    }
+    numbers_.set_weights(codes, inputs);
     for (const VnniBlock& block : blocks_) {
       for_each_lane(block, [&](int vector, int lane, std::int64_t channel) {
         for (std::int64_t i = 0; i < inputs; ++i) {
@@ -94,13 +84,11 @@ class VnniProduct::Impl {
   }
 
   void set_scales(ConstTensorView multiplier, ConstTensorView bias) {
-    std::copy_n(multiplier.data<float>(), multiplier_.size(), multiplier_.begin());
-    std::copy_n(bias.data<float>(), bias_.size(), bias_.begin());
+    numbers_.set_scales(multiplier, bias);
     for (const VnniBlock& block : blocks_) {
       for_each_lane(block, [&](int vector, int lane, std::int64_t channel) {
-        const auto c = static_cast<std::size_t>(channel);
-        block.multiplier[vector * kVnniLanes + lane] = multiplier_[c];
-        block.bias[vector * kVnniLanes + lane] = bias_[c];
+        block.multiplier[vector * kVnniLanes + lane] = numbers_.multiplier(channel);
+        block.bias[vector * kVnniLanes + lane] = numbers_.bias(channel);
       });
     }
     set_reach();
@@ -192,44 +180,29 @@ class VnniProduct::Impl {
     }
   }
 
-  void set_range(const integer::Clip& clip) {
-    const integer::CodeRange type =
-        steps_.signed_output ? integer::CodeRange{-128, 127} : integer::CodeRange{0, 255};
-    steps_.qmin = static_cast<std::int32_t>(std::max(clip.low, static_cast<float>(type.qmin)));
-    steps_.qmax = static_cast<std::int32_t>(std::min(clip.high, static_cast<float>(type.qmax)));
-  }
-
   /// What sums start from: the zero point's share.
   void set_bases() {
     for (const VnniBlock& block : blocks_) {
       for_each_lane(block, [&](int vector, int lane, std::int64_t channel) {
-        block.base[vector * kVnniLanes + lane] =
-            -zero_point_ * sums_[static_cast<std::size_t>(channel)];
+        block.base[vector * kVnniLanes + lane] = -zero_point_ * numbers_.weight_sum(channel);
       });
     }
   }
 
   /// Whether a code's t may leave the range of s32.
   void set_reach() {
-    double reach = 0.0;
-    for (std::size_t o = 0; o < sizes_.size(); ++o) {
-      reach = std::max(reach, 255.0 * sizes_[o] * std::abs(static_cast<double>(multiplier_[o])) +
-                                  std::abs(static_cast<double>(bias_[o])));
-    }
-    if (steps_.residual) reach += 511.0 * std::abs(static_cast<double>(steps_.residual_ratio));
-    steps_.clamps_reals = !(reach < kSafeReal);
+    const double residual = 511.0 * std::abs(static_cast<double>(steps_.residual_ratio));
+    steps_.clamps_reals = numbers_.may_leave_s32(steps_.residual ? residual : 0.0);
     steps_.plain = !steps_.clamps_reals && !steps_.signed_output && !steps_.signed_residual &&
                    steps_.qmin == 0 && steps_.qmax == 255;
   }
 
   Shape output_;
+  ChannelNumbers numbers_;
   VnniSteps steps_;
   std::int32_t zero_point_ = 0;
   std::vector<VnniBlock> blocks_;
   std::vector<std::uint8_t> padding_;
-  std::vector<std::int32_t> sums_;  ///< of each output channel's weights
-  std::vector<double> sizes_;       ///< of their magnitudes
-  std::vector<float> multiplier_, bias_;
   Tensor packed_;
 };
 
