@@ -144,17 +144,8 @@ HWY_INLINE void store_codes(const DepthwiseRows& rows, hn::Vec<Halves<kBytes>> l
   const Bytes<kBytes> du;
   if (kPlain) {
     hn::StoreU(narrow_u8(low, high), du, to);
-  } else if (rows.signed_output) {
-    const hn::RebindToSigned<decltype(du)> ds;
-    const auto codes = hn::BitCast(ds, narrow_s8(low, high));
-    hn::StoreU(hn::Min(hn::Max(codes, hn::Set(ds, static_cast<std::int8_t>(rows.qmin))),
-                       hn::Set(ds, static_cast<std::int8_t>(rows.qmax))),
-               ds, reinterpret_cast<std::int8_t*>(to));
   } else {
-    hn::StoreU(
-        hn::Min(hn::Max(narrow_u8(low, high), hn::Set(du, static_cast<std::uint8_t>(rows.qmin))),
-                hn::Set(du, static_cast<std::uint8_t>(rows.qmax))),
-        du, to);
+    store_clamped<kBytes>(low, high, rows.signed_output, rows.qmin, rows.qmax, to);
   }
 }
 

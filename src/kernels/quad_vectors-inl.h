@@ -100,6 +100,25 @@ HWY_INLINE hn::Vec512<std::uint8_t> narrow_u8(hn::Vec512<std::int16_t> a,
 }
 #endif
 
+// Two vectors of s16 as s8 or u8 codes within qmin .. qmax.
+template <int kBytes>
+HWY_INLINE void store_clamped(hn::Vec<Halves<kBytes>> low, hn::Vec<Halves<kBytes>> high,
+                              bool is_signed, std::int32_t qmin, std::int32_t qmax,
+                              std::uint8_t* to) {
+  const Bytes<kBytes> du;
+  if (is_signed) {
+    const hn::RebindToSigned<decltype(du)> ds;
+    const auto codes = hn::BitCast(ds, narrow_s8(low, high));
+    hn::StoreU(hn::Min(hn::Max(codes, hn::Set(ds, static_cast<std::int8_t>(qmin))),
+                       hn::Set(ds, static_cast<std::int8_t>(qmax))),
+               ds, reinterpret_cast<std::int8_t*>(to));
+  } else {
+    hn::StoreU(hn::Min(hn::Max(narrow_u8(low, high), hn::Set(du, static_cast<std::uint8_t>(qmin))),
+                       hn::Set(du, static_cast<std::uint8_t>(qmax))),
+               du, to);
+  }
+}
+
 #if HWY_TARGET == HWY_AVX3_DL
 template <class V8>
 HWY_INLINE V8 product_operand(V8 codes) {
@@ -126,15 +145,15 @@ HWY_INLINE auto product_operand(V8 codes) {
   const Halves<static_cast<int>(sizeof(codes.raw))> d;
   const auto both = hn::BitCast(hn::RebindToUnsigned<decltype(d)>(), codes);
   const auto low = hn::Set(hn::DFromV<decltype(both)>(), 0x00FF);
-  return RowPairs<hn::Vec<decltype(d)> >{.even = hn::BitCast(d, hn::And(both, low)),
-                                         .odd = hn::BitCast(d, hn::ShiftRight<8>(both))};
+  return RowPairs<hn::Vec<decltype(d)>>{.even = hn::BitCast(d, hn::And(both, low)),
+                                        .odd = hn::BitCast(d, hn::ShiftRight<8>(both))};
 }
 template <int kBytes>
 HWY_INLINE auto product_weight(const std::int8_t* quads) {
   const Halves<kBytes> d;
   const auto* pairs = reinterpret_cast<const std::int16_t*>(quads);
-  return RowPairs<hn::Vec<decltype(d)> >{.even = hn::Load(d, pairs),
-                                         .odd = hn::Load(d, pairs + hn::MaxLanes(d))};
+  return RowPairs<hn::Vec<decltype(d)>>{.even = hn::Load(d, pairs),
+                                        .odd = hn::Load(d, pairs + hn::MaxLanes(d))};
 }
 template <class V32, class V16>
 HWY_INLINE V32 add_quads(V32 acc, const RowPairs<V16>& codes, const RowPairs<V16>& weight) {

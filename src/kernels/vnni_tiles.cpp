@@ -185,17 +185,8 @@ HWY_INLINE void finish_whole(const VnniSteps& steps, const VnniBlock& block, con
   const auto high = narrow(code[2], code[3]);
   if (kPlain) {
     hn::StoreU(narrow_u8(low, high), du, out);
-  } else if (steps.signed_output) {
-    const hn::RebindToSigned<decltype(du)> ds;
-    const auto codes = hn::BitCast(ds, narrow_s8(low, high));
-    hn::StoreU(hn::Min(hn::Max(codes, hn::Set(ds, static_cast<std::int8_t>(steps.qmin))),
-                       hn::Set(ds, static_cast<std::int8_t>(steps.qmax))),
-               ds, reinterpret_cast<std::int8_t*>(out));
   } else {
-    hn::StoreU(
-        hn::Min(hn::Max(narrow_u8(low, high), hn::Set(du, static_cast<std::uint8_t>(steps.qmin))),
-                hn::Set(du, static_cast<std::uint8_t>(steps.qmax))),
-        du, out);
+    store_clamped<kWidth>(low, high, steps.signed_output, steps.qmin, steps.qmax, out);
   }
 }
 
