@@ -8,6 +8,24 @@
 #include <cstring>
 #include <new>
 
+// The linker refuses ours beside those of clang's thread sanitizer.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define BITLOOM_OWN_OPERATORS 0
+#endif
+#endif
+#ifndef BITLOOM_OWN_OPERATORS
+#define BITLOOM_OWN_OPERATORS 1
+#endif
+
+namespace {
+
+std::atomic<std::int64_t> g_ours{0};
+std::atomic<std::int64_t> g_onednn{0};
+
+}  // namespace
+
+#if BITLOOM_OWN_OPERATORS
 namespace {
 
 /// Where the code of one shared library lies; empty until it is found.
@@ -15,9 +33,6 @@ struct CodeRange {
   std::uintptr_t begin = 0;
   std::uintptr_t end = 0;
 };
-
-std::atomic<std::int64_t> g_ours{0};
-std::atomic<std::int64_t> g_onednn{0};
 
 /// dl_iterate_phdr's callback: nonzero ends the walk.
 int take_onednn(dl_phdr_info* info, std::size_t /*size*/, void* out) {
@@ -113,10 +128,14 @@ void operator delete[](void* memory, std::align_val_t /*alignment*/,
   release(memory);
 }
 
+#endif
+
 namespace bitloom::tools {
 
 AllocationCount allocation_count() noexcept {
   return {g_ours.load(std::memory_order_relaxed), g_onednn.load(std::memory_order_relaxed)};
 }
+
+bool counts_allocations() noexcept { return BITLOOM_OWN_OPERATORS != 0; }
 
 }  // namespace bitloom::tools

@@ -18,4 +18,7 @@ struct AllocationCount {
 /// Linking this replaces the program's operator new by one that counts: one atomic addition a call.
 AllocationCount allocation_count() noexcept;
 
+/// False under clang's thread sanitizer, which brings operators of its own: all counts are 0.
+bool counts_allocations() noexcept;
+
 }  // namespace bitloom::tools

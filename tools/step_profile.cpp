@@ -259,7 +259,9 @@ std::string layer_table(const StepProfile& profile, const kernels::MachinePeaks&
                           fixed(layer.preparation_ms, 3), fixed(layer.elementwise_ms, 3),
                           fixed(100.0 * roof.share, 0), roof.by_compute ? "compute" : "memory"});
   }
-  return format_table(table);
+  return format_table(table) +
+         "GFLOP and % of peak are of direct sums: Winograd's kernels multiply less and may pass "
+         "100\n";
 }
 
 }  // namespace bitloom::tools

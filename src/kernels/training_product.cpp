@@ -4,16 +4,18 @@
 #include <optional>
 #include <variant>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/bf16_weight_gradient.h"
 #include "bitloom/kernels/f32_linear.h"
+#include "bitloom/kernels/winograd_conv2d.h"
 #include "f32_primitive.h"
 
 namespace bitloom::kernels {
 namespace {
 
-using Product = std::variant<F32Conv2d, F32Linear>;
+using Product = std::variant<F32Conv2d, F32Linear, WinogradConv2d>;
 
 bool is_linear(const TrainingProblem& problem) { return problem.weight.rank() == 2; }
 
@@ -25,8 +27,15 @@ F32Conv2dProblem convolution(const TrainingProblem& problem, DType operands) {
           .operands = operands};
 }
 
+bool winograd_pays(const TrainingProblem& problem) {
+  return !is_linear(problem) && WinogradConv2d::pays(convolution(problem, DType::kF32));
+}
+
 Product make_product(const TrainingProblem& problem, DType operands,
                      const F32Directions& directions) {
+  if (operands == DType::kF32 && winograd_pays(problem)) {
+    return WinogradConv2d(convolution(problem, operands), directions);
+  }
   if (!is_linear(problem)) return F32Conv2d(convolution(problem, operands), directions);
   return F32Linear({.source = problem.source,
                     .weight = problem.weight,
@@ -55,6 +64,12 @@ bool may_use_bf16(const TrainingProblem& problem) {
          (is_linear(problem) || problem.window.groups == 1);
 }
 
+// AVX512-BF16 doubles f32's multiplications a second, AMX makes them sixteen times as many;
+// Winograd's tiles take a quarter of them at 3x3 and, with more work around them, a third at 5x5.
+bool bf16_beats_winograd(const TrainingProblem& problem) {
+  return effective_isa() == Isa::kAvx512Amx || problem.weight.h() > 3;
+}
+
 // oneDNN 3.2 on a Zen 4: strided backward-weights run at 72 GFLOP/s (f32: 147), and what falls to a
 // plain matrix product of unfolded windows at 40 to 120.
 bool is_slow(const TrainingProblem& problem, const std::string& name) {
@@ -70,6 +85,7 @@ struct Direction {
   Direction(const TrainingProblem& problem, const F32Directions& which)
       : product(make_product(problem, DType::kF32, which)) {
     if (!may_use_bf16(problem)) return;
+    if (std::holds_alternative<WinogradConv2d>(product) && !bf16_beats_winograd(problem)) return;
     Product faster = make_product(problem, DType::kBf16, which);
     bf16 = !is_slow(problem, name_of(faster));
     if (bf16) product = std::move(faster);
@@ -78,14 +94,24 @@ struct Direction {
   bool bf16 = false;
 };
 
+// Winograd's kernel takes codes as they are.
+bool reads_codes(const Direction& direction) {
+  return std::holds_alternative<WinogradConv2d>(direction.product);
+}
+
 // 128 channels each way: oneDNN's kernel needs long sums to make up for its transposition
 // (512 -> 512 at 8x8: 433 GFLOP/s against 303 of ours; 16 -> 16 at 32x32: 257 against 398).
 constexpr std::int64_t kMostOwnWeights = 128 * 128;
+// Winograd's transforms take their share where channels are few (as GFLOP/s of the direct sum:
+// 16 -> 16 at 32x32: 287, 32 -> 32 at 16x16: 516, 64 -> 64 at 8x8: 560).
+constexpr std::int64_t kMostWeightsBesideWinograd = 16 * 16;
 
 bool own_weight_gradient_pays(const TrainingProblem& problem) {
   if (!may_use_bf16(problem) || is_linear(problem)) return false;
   if (!Bf16WeightGradient::supports(convolution(problem, DType::kBf16))) return false;
-  return problem.window.stride > 1 || problem.weight[0] * problem.weight[1] <= kMostOwnWeights;
+  const bool beside_winograd = winograd_pays(problem) && !bf16_beats_winograd(problem);
+  const std::int64_t most = beside_winograd ? kMostWeightsBesideWinograd : kMostOwnWeights;
+  return problem.window.stride > 1 || problem.weight[0] * problem.weight[1] <= most;
 }
 
 std::size_t elements(const Shape& shape) { return static_cast<std::size_t>(shape.elements()); }
@@ -139,6 +165,7 @@ class TrainingProduct::Impl {
   void forward(ConstTensorView source, ConstTensorView weight, ConstTensorView bias,
                TensorView destination, std::byte* scratch);
   void backward(const Backward& call, std::byte* scratch);
+  bool adds_source_gradient() const;
   std::string implementation() const;
 
  private:
@@ -178,7 +205,7 @@ std::size_t TrainingProduct::Impl::scratch_bytes() const {
   if (weights_) {
     weights = scratch_of(weights_->product);
     if (weights_->bf16) weights += source_bf16 + (shares_gradient() ? 0 : gradient_bf16);
-    if (!weights_->bf16 && source_is_codes()) weights += source_f32;
+    if (!weights_->bf16 && source_is_codes() && !reads_codes(*weights_)) weights += source_f32;
   }
   std::size_t data = 0;
   if (data_) {
@@ -226,6 +253,7 @@ void TrainingProduct::Impl::backward(const Backward& call, std::byte* scratch) {
     lap(call.clock, Lap::kBackwardWeights);
   }
   if (!wants_data) return;
+  BITLOOM_ASSERT(!call.adds || adds_source_gradient());
   if (!bf16_data()) {
     data_in_f32(call, pieces);
     return;
@@ -295,6 +323,16 @@ void TrainingProduct::Impl::weights_in_bf16(const Backward& call, TensorView sha
 }
 
 void TrainingProduct::Impl::weights_in_f32(const Backward& call, Pieces pieces) {
+  if (auto* winograd = std::get_if<WinogradConv2d>(&weights_->product)) {
+    WinogradConv2d::Codes codes;
+    if (source_is_codes()) {
+      codes = {.scale = call.source_rows.scale[0],
+               .zero_point = call.source_rows.format.zero_point};
+    }
+    winograd->backward_weights(call.source, call.gradient, call.weight_gradient, call.bias_gradient,
+                               pieces.rest(), codes);
+    return;
+  }
   ConstTensorView x = call.source;
   if (source_is_codes()) {
     const TensorView reals = pieces.take(DType::kF32, problem_.source);
@@ -325,6 +363,10 @@ void TrainingProduct::Impl::data_in_bf16(const Backward& call, TensorView gradie
       data_->product);
 }
 
+bool TrainingProduct::Impl::adds_source_gradient() const {
+  return data_.has_value() && std::holds_alternative<WinogradConv2d>(data_->product);
+}
+
 void TrainingProduct::Impl::data_in_f32(const Backward& call, Pieces pieces) {
   ConstTensorView w = call.weight;
   if (weight_is_codes()) {
@@ -337,6 +379,10 @@ void TrainingProduct::Impl::data_in_f32(const Backward& call, Pieces pieces) {
     }
     w = reals;
     lap(call.clock, Lap::kWeightPreparation);
+  }
+  if (auto* winograd = std::get_if<WinogradConv2d>(&data_->product)) {
+    winograd->backward_data(call.gradient, w, call.source_gradient, pieces.rest(), call.adds);
+    return;
   }
   std::visit(
       [&](auto& product) {
@@ -371,6 +417,8 @@ void TrainingProduct::forward(ConstTensorView source, ConstTensorView weight, Co
 void TrainingProduct::backward(const Backward& call, std::byte* scratch) {
   impl_->backward(call, scratch);
 }
+
+bool TrainingProduct::adds_source_gradient() const { return impl_->adds_source_gradient(); }
 
 std::string TrainingProduct::implementation() const { return impl_->implementation(); }
 

@@ -35,6 +35,7 @@ void WeightedLayer::backward(const BackwardCall& call) {
                                              .gradient = call.output_gradient,
                                              .weight_gradient = call.input_gradients[1],
                                              .source_gradient = call.input_gradients[0],
+                                             .adds = call.adds,
                                              .clock = call.clock};
   if (bias_ != nullptr) product.bias_gradient = bias_->gradient;
   product_.backward(product, call.scratch);

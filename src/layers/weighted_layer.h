@@ -13,7 +13,9 @@ class WeightedLayer final : public Layer {
 
   const Edge& output() const override { return edge_; }
   LayerMemory memory() const override {
-    return {.scratch_bytes = product_.scratch_bytes(), .backward_reads_input = {true, true}};
+    return {.scratch_bytes = product_.scratch_bytes(),
+            .backward_reads_input = {true, true},
+            .backward_adds = product_.adds_source_gradient()};
   }
   void forward(const ForwardCall& call) override;
   void backward(const BackwardCall& call) override;

@@ -117,7 +117,10 @@ layers::LayerMemory QuantizedProduct::memory() const {
   const std::size_t forward = popcount_ == nullptr ? 0 : popcount_->scratch_bytes();
   const std::size_t backward =
       training_product_ == nullptr ? 0 : training_product_->scratch_bytes();
-  return {.scratch_bytes = std::max(forward, backward), .backward_reads_input = {true, true}};
+  return {
+      .scratch_bytes = std::max(forward, backward),
+      .backward_reads_input = {true, true},
+      .backward_adds = training_product_ != nullptr && training_product_->adds_source_gradient()};
 }
 
 void QuantizedProduct::forward(const layers::ForwardCall& call) {
@@ -160,6 +163,7 @@ kernels::TrainingProduct::Backward QuantizedProduct::backward_call(
           .gradient = call.output_gradient,
           .weight_gradient = call.input_gradients[1],
           .source_gradient = call.input_gradients[0],
+          .adds = call.adds,
           .clock = call.clock};
 }
 

@@ -12,6 +12,15 @@
 
 #include "cli/program.h"
 
+// clang tells of its sanitizers by a feature, GCC by a macro.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define BITLOOM_RESERVES_ADDRESSES 1
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define BITLOOM_RESERVES_ADDRESSES 1
+#endif
+
 namespace bitloom::tools {
 
 /// One file and parts of what it must be answered.
@@ -23,7 +32,7 @@ struct Hostile {
 /// bitloom `words` with 1 GiB of address space and 20 s of CPU time. Sanitizers reserve terabytes
 /// of addresses: there the time alone is limited, and a test tells it by `limits_memory()`.
 inline bool limits_memory() {
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if defined(BITLOOM_RESERVES_ADDRESSES)
   return false;
 #else
   return true;

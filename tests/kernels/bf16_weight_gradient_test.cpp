@@ -12,6 +12,7 @@
 #include "bitloom/core/random.h"
 #include "bitloom/kernels/bf16_convert.h"
 #include "support/isa_children.h"
+#include "support/normal_tensor.h"
 #include "support/tensor_matchers.h"
 
 namespace bitloom::kernels {
@@ -33,14 +34,6 @@ F32Conv2dProblem problem_of(const Case& what) {
   problem.window.kernel_h = problem.weight.h();
   problem.window.kernel_w = problem.weight.w();
   return problem;
-}
-
-Tensor normal(const Shape& shape, const char* name) {
-  Tensor tensor(DType::kF32, shape);
-  const RandomStream random(5, name);
-  const auto values = tensor.span<float>();
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.normal(i);
-  return tensor;
 }
 
 Tensor source_of(const Case& what) {

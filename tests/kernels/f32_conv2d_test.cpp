@@ -6,10 +6,10 @@
 
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
-#include "bitloom/core/random.h"
 #include "bitloom/kernels/f32_linear.h"
 #include "support/error_matchers.h"
 #include "support/isa_children.h"
+#include "support/normal_tensor.h"
 #include "support/reference_ops.h"
 #include "support/tensor_matchers.h"
 
@@ -17,14 +17,6 @@ namespace bitloom::kernels {
 namespace {
 
 using reference::Array;
-
-Tensor normal(const Shape& shape, const char* name) {
-  Tensor tensor(DType::kF32, shape);
-  const RandomStream random(5, name);
-  const auto values = tensor.span<float>();
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.normal(i);
-  return tensor;
-}
 
 // Relative to the largest value: sums of up to a thousand f32 products.
 void expect_near(ConstTensorView found, const Array<double>& wanted, const char* what) {

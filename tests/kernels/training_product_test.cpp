@@ -13,6 +13,7 @@
 #include "bitloom/core/random.h"
 #include "support/error_matchers.h"
 #include "support/isa_children.h"
+#include "support/normal_tensor.h"
 #include "support/reference_ops.h"
 #include "support/tensor_matchers.h"
 
@@ -21,14 +22,6 @@ namespace {
 
 namespace sums = bitloom::reference;
 using sums::Array;
-
-Tensor normal(const Shape& shape, const char* name) {
-  Tensor tensor(DType::kF32, shape);
-  const RandomStream random(5, name);
-  const auto values = tensor.span<float>();
-  for (std::size_t i = 0; i < values.size(); ++i) values[i] = random.normal(i);
-  return tensor;
-}
 
 Array<double> magnitudes(Array<double> of) {
   for (double& value : of.values) value = std::fabs(value);
@@ -186,6 +179,14 @@ class Products : public testing::TestWithParam<Case> {
     call.source_gradient = alone;
     product.backward(call, static_cast<std::byte*>(scratch.raw()));
     EXPECT_EQ(std::memcmp(alone.raw(), found_dx.raw(), alone.bytes()), 0);
+
+    // A second one on top of it doubles it.
+    if (!product.adds_source_gradient()) return;
+    call.adds = true;
+    product.backward(call, static_cast<std::byte*>(scratch.raw()));
+    for (std::int64_t i = 0; i < alone.elements(); ++i) {
+      ASSERT_EQ(alone.data<float>()[i], 2.0F * found_dx.data<float>()[i]) << i;
+    }
   }
 
   static Tensor poisoned(const TrainingProduct& product) {
@@ -223,6 +224,9 @@ const Case kCases[] = {
     {"three_codes", {{2, 16, 8, 8}, kU8, {32, 16, 3, 3}, kS8, {.pad = 1}, true}},
     {"three_zero_point", {{2, 16, 8, 8}, kU8, {32, 16, 3, 3}, kS8, {.pad = 1}}, 119},
     {"three_signed", {{2, 16, 8, 8}, kS8, {32, 16, 3, 3}, kS8, {.pad = 1}}},
+    {"winograd_codes", {{8, 16, 8, 8}, kU8, {32, 16, 3, 3}, kS8, {.pad = 1}, true}, 119},
+    {"winograd", {{3, 32, 14, 14}, kF32, {16, 32, 3, 3}, kF32, {.pad = 1}, true}},
+    {"winograd_five", {{4, 16, 14, 14}, kU8, {16, 16, 5, 5}, kS8, {.pad = 2}, true}},
     {"strided_codes", {{2, 16, 9, 9}, kU8, {32, 16, 3, 3}, kS8, {.stride = 2, .pad = 1}}},
     {"strided_odd_channels", {{2, 17, 9, 9}, kU8, {20, 17, 3, 3}, kS8, {.stride = 2, .pad = 1}}},
     {"wide_codes", {{1, 144, 4, 4}, kU8, {128, 144, 3, 3}, kS8, {.pad = 1}, true}},
@@ -251,12 +255,22 @@ TEST(TrainingProduct, ChoosesBf16WhereItIsFaster) {
   if (!has_bf16(effective_isa())) GTEST_SKIP() << "no bf16 products";
   using testing::HasSubstr;
   using testing::Not;
-  const std::string middle = bf16_names({8, 16, 32, 32}, {16, 16, 3, 3}, {.pad = 1});
-  EXPECT_THAT(middle, testing::ContainsRegex("backward-data [^,]*bf16"));
-  EXPECT_THAT(middle, testing::ContainsRegex("backward-weights [^,]*bf16"));
-  const std::string wide = bf16_names({2, 512, 8, 8}, {512, 512, 3, 3}, {.pad = 1});
-  EXPECT_THAT(wide, testing::ContainsRegex("backward-weights [^,]*bf16"));
-  EXPECT_THAT(wide, Not(HasSubstr("pairs")));
+  const auto expect_bf16 = [](const std::string& names) {
+    EXPECT_THAT(names, testing::ContainsRegex("backward-data [^,]*bf16"));
+    EXPECT_THAT(names, testing::ContainsRegex("backward-weights [^,]*bf16"));
+  };
+  expect_bf16(bf16_names({8, 16, 32, 32}, {32, 16, 5, 5}, {.pad = 2}));
+  expect_bf16(bf16_names({8, 16, 32, 32}, {32, 16, 1, 1}, {}));
+  const std::string few = bf16_names({8, 16, 32, 32}, {16, 16, 3, 3}, {.pad = 1});
+  EXPECT_THAT(few, testing::ContainsRegex("backward-weights [^,]*bf16"));
+  const std::string wide = bf16_names({8, 512, 8, 8}, {512, 512, 3, 3}, {.pad = 1});
+  if (effective_isa() == Isa::kAvx512Amx) {
+    expect_bf16(few);
+    expect_bf16(wide);
+  } else {
+    EXPECT_THAT(few, HasSubstr("backward-data winograd"));
+    EXPECT_THAT(wide, Not(HasSubstr("bf16")));
+  }
   EXPECT_THAT(bf16_names({2, 16, 8, 8}, {16, 1, 3, 3}, {.pad = 1, .groups = 16}),
               Not(HasSubstr("bf16")));
   EXPECT_THAT(bf16_names({2, 3, 32, 32}, {16, 3, 3, 3}, {.pad = 1}), Not(HasSubstr("bf16")));
