@@ -79,7 +79,7 @@ class Network::Impl {
     plan();
   }
 
-  ConstTensorView forward(ConstTensorView images, Phase phase, LapClock* clock);
+  ConstTensorView forward(ConstTensorView images, Phase phase, LapClock* clock, const Watch* watch);
   void backward(ConstTensorView output_gradient, LapClock* clock);
 
   struct Slot {
@@ -224,7 +224,8 @@ void Network::Impl::bind(Slot& to) {
   if (place.passes_gradient) to.input_gradients[1] = TensorView();
 }
 
-ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase, LapClock* clock) {
+ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase, LapClock* clock,
+                                       const Watch* watch) {
   const Edge& expected = slot(input_).edge;
   if (images.shape() != expected.shape || images.dtype() != expected.dtype) {
     throw ShapeError(
@@ -250,6 +251,7 @@ ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase, LapC
                         .scratch = now.forward_scratch,
                         .clock = clock});
     lap(clock, Lap::kForward);
+    if (watch != nullptr && now.layer->parameter() == nullptr) (*watch)(now.name, now.value);
   }
   if (clock != nullptr) clock->leave();
   return slots_.back().value;
@@ -303,7 +305,11 @@ Network::Network(Network&&) noexcept = default;
 Network& Network::operator=(Network&&) noexcept = default;
 
 ConstTensorView Network::forward(ConstTensorView images, Phase phase, LapClock* clock) {
-  return impl_->forward(images, phase, clock);
+  return impl_->forward(images, phase, clock, nullptr);
+}
+
+ConstTensorView Network::forward(ConstTensorView images, Phase phase, const Watch& watch) {
+  return impl_->forward(images, phase, nullptr, &watch);
 }
 
 void Network::backward(ConstTensorView output_gradient, LapClock* clock) {

@@ -67,33 +67,61 @@ class ImageVariety {
 // Grids of one and two bits need no calibration: their quantizers start from the weights.
 bool has_levels(const Node& node) { return format_of(node).grid != integer::Grid::kAffine; }
 
-// Tensors that a grid must hold, by what its owner quantizes: that, and what the nodes quantize
-// that are joined to it (quant/passes.h).
-std::map<std::string, std::vector<std::string>> tensors_of_grids(const Graph& graph) {
-  std::map<std::string, std::vector<std::string>> tensors;
+// Owners of grids by the tensors that they must hold: what the owner quantizes, and what the nodes
+// quantize that are joined to it (quant/passes.h). An owner goes by the tensor that it quantizes.
+std::multimap<std::string, std::string> owners_of_tensors(const Graph& graph) {
+  std::multimap<std::string, std::string> owners;
   for (const Node& node : graph.nodes()) {
     if (!is_fake_quant(node) || is_weight(graph, node) || has_levels(node)) continue;
     if (!node.has("share")) {
-      tensors[node.inputs[0]].push_back(node.inputs[0]);
+      owners.emplace(node.inputs[0], node.inputs[0]);
     } else if (node.integer("joined", 0) != 0) {
-      tensors[graph.find(node.word("share", ""))->inputs[0]].push_back(node.inputs[0]);
+      owners.emplace(node.inputs[0], graph.find(node.word("share", ""))->inputs[0]);
     }
   }
-  return tensors;
+  return owners;
 }
 
-// Range of several tensors of a network that has run.
-kernels::MinMax joint_range(const layers::Network& network, const std::vector<std::string>& names) {
-  std::vector<float> ends;
-  for (const std::string& name : names) {
-    const ConstTensorView tensor = network.tensor(name);
-    const kernels::MinMax range = kernels::min_max(tensor.data<float>(), tensor.elements());
-    require_finite(name, range);
-    ends.insert(ends.end(), {range.min, range.max});
+// Shows values to observers as the network makes them: none is kept for that.
+class Watcher {
+ public:
+  Watcher(const Graph& graph, ObservedTensors& observed)
+      : owners_(owners_of_tensors(graph)), observed_(observed) {}
+
+  const std::multimap<std::string, std::string>& owners() const { return owners_; }
+
+  // One range a batch and observer, over all tensors that its grid holds.
+  void see_ranges(layers::Network& network, ConstTensorView images) {
+    std::map<std::string, kernels::MinMax> ranges;
+    run(network, images,
+        [&ranges](const std::string& tensor, const std::string& owner, ConstTensorView value) {
+          const kernels::MinMax range = kernels::min_max(value.data<float>(), value.elements());
+          require_finite(tensor, range);
+          kernels::MinMax& joint = ranges.try_emplace(owner, range).first->second;
+          joint = {std::min(joint.min, range.min), std::max(joint.max, range.max)};
+        });
+    for (const auto& [owner, range] : ranges) observed_.at(owner).see_range(range);
   }
-  const auto [least, greatest] = std::minmax_element(ends.begin(), ends.end());
-  return {*least, *greatest};
-}
+  void see_values(layers::Network& network, ConstTensorView images) {
+    run(network, images,
+        [this](const std::string& /*tensor*/, const std::string& owner, ConstTensorView value) {
+          observed_.at(owner).see_values(value.span<float>());
+        });
+  }
+
+ private:
+  template <typename See>
+  void run(layers::Network& network, ConstTensorView images, const See& see) const {
+    network.forward(images, layers::Phase::kEvaluate,
+                    [&](const std::string& tensor, ConstTensorView value) {
+                      const auto [first, last] = owners_.equal_range(tensor);
+                      for (auto at = first; at != last; ++at) see(tensor, at->second, value);
+                    });
+  }
+
+  std::multimap<std::string, std::string> owners_;
+  ObservedTensors& observed_;
+};
 
 }  // namespace
 
@@ -150,16 +178,16 @@ ObservedTensors observe_activations(const Graph& graph, ParameterStore& store,
                                     const CalibrationBatches& batches, std::int64_t batch,
                                     const ObserverOptions& options) {
   layers::Network network(strip_fake_quant(graph), layers::float_layers(), store,
-                          {.batch = batch, .training = false, .keep_all_tensors = true});
-  const auto tensors = tensors_of_grids(graph);
+                          {.batch = batch, .training = false});
   ObservedTensors observed;
-  for (const auto& [name, held] : tensors) {
+  Watcher watcher(graph, observed);
+  for (const auto& [tensor, owner] : watcher.owners()) {
     ObserverOptions chosen = options;
     // Entropy clips at a spike, and images have one: on Fashion-MNIST's black background it cut off
     // every pixel brighter than that is dark, and four points of accuracy.
-    const bool pixels = graph.find(name)->op == "input";
+    const bool pixels = graph.find(owner)->op == "input";
     if (pixels && chosen.kind == ObserverKind::kKl) chosen.kind = ObserverKind::kMse;
-    observed.try_emplace(name, chosen);
+    observed.try_emplace(owner, chosen);
   }
 
   ImageVariety variety;
@@ -167,10 +195,7 @@ ObservedTensors observe_activations(const Graph& graph, ParameterStore& store,
   const auto watch = [&](ConstTensorView images) {
     any = true;
     variety.see(images);
-    network.forward(images, layers::Phase::kEvaluate);
-    for (auto& [name, observer] : observed) {
-      observer.see_range(joint_range(network, tensors.at(name)));
-    }
+    watcher.see_ranges(network, images);
   };
   if (!observed.empty()) batches(watch);
   if (!any) {
@@ -180,14 +205,7 @@ ObservedTensors observe_activations(const Graph& graph, ParameterStore& store,
   variety.require();
   for (const auto& [name, observer] : observed) require_spread(name, observer.range());
   if (!observed.empty() && observed.begin()->second.needs_values()) {
-    batches([&](ConstTensorView images) {
-      network.forward(images, layers::Phase::kEvaluate);
-      for (auto& [name, observer] : observed) {
-        for (const std::string& held : tensors.at(name)) {
-          observer.see_values(network.tensor(held).span<float>());
-        }
-      }
-    });
+    batches([&](ConstTensorView images) { watcher.see_values(network, images); });
   }
   return observed;
 }

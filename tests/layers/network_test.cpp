@@ -16,27 +16,34 @@ Graph graph_of(const std::string& nodes) {
   return Graph::parse("bitloom-graph 1\n" + nodes, "test");
 }
 
-// Every kind of sharing: ReLU and add in place, a shortcut, flatten, an edge with two readers.
-constexpr const char* kResidual = R"(input = input(shape=2x8x8)
-  w1 = parameter(shape=4x2x3x3)
+// Every kind of sharing: ReLU and add in place, a shortcut, flatten, an edge with two readers. With
+// sixteen channels and 32 images Winograd's kernel runs c2.
+std::string residual(int width = 4) {
+  const std::string channels = std::to_string(width);
+  return R"(input = input(shape=2x8x8)
+  w1 = parameter(shape=)" +
+         channels + R"(x2x3x3)
   c1 = conv2d(input, w1, pad=1)
   b1 = batch_norm(c1)
   r1 = relu(b1)
   p1 = max_pool(r1, kernel=2)
-  w2 = parameter(shape=4x4x3x3)
+  w2 = parameter(shape=)" +
+         channels + "x" + channels + R"(x3x3)
   c2 = conv2d(p1, w2, pad=1)
   b2 = batch_norm(c2)
   a = add(b2, p1)
   r2 = relu(a)
   f = flatten(r2)
-  w3 = parameter(shape=5x64)
+  w3 = parameter(shape=5x)" +
+         std::to_string(16 * width) + R"()
   l = linear(f, w3, bias=1)
 )";
+}
 
 class ResidualNetwork {
  public:
-  explicit ResidualNetwork(const NetworkOptions& options)
-      : store_(3), network_(graph_of(kResidual), float_layers(), store_, options) {
+  explicit ResidualNetwork(const NetworkOptions& options, int width = 4)
+      : store_(3), network_(graph_of(residual(width)), float_layers(), store_, options) {
     shake(store_);
     images_ = Tensor(DType::kF32, {options.batch, 2, 8, 8});
     fill_normal(images_, "images");
@@ -85,10 +92,27 @@ void expect_equal_gradients(const ParameterStore& found, const ParameterStore& e
 
 // Where memory is shared wrongly, the network that shares none computes other bits.
 TEST(Network, SharedMemoryChangesNoBit) {
-  ResidualNetwork shared({.batch = 6}), separate({.batch = 6, .keep_all_tensors = true});
-  for (int step = 0; step < 3; ++step) EXPECT_EQ(shared.step(), separate.step());
-  expect_equal_gradients(shared.store(), separate.store());
-  EXPECT_LT(shared.network().memory_bytes(), separate.network().memory_bytes());
+  for (const auto& [batch, width] : {std::pair{6, 4}, std::pair{32, 16}}) {
+    ResidualNetwork shared({.batch = batch}, width);
+    ResidualNetwork separate({.batch = batch, .keep_all_tensors = true}, width);
+    for (int step = 0; step < 3; ++step) EXPECT_EQ(shared.step(), separate.step());
+    expect_equal_gradients(shared.store(), separate.store());
+    EXPECT_LT(shared.network().memory_bytes(), separate.network().memory_bytes());
+  }
+}
+
+TEST(Network, ShowsValuesThatItDoesNotKeep) {
+  ResidualNetwork shared({.batch = 6, .training = false});
+  ResidualNetwork separate({.batch = 6, .keep_all_tensors = true});
+  separate.network().forward(separate.images(), Phase::kEvaluate);
+  std::vector<std::string> seen;
+  const auto watch = [&](const std::string& node, ConstTensorView value) {
+    EXPECT_THAT(value, TensorEq(separate.network().tensor(node))) << node;
+    seen.push_back(node);
+  };
+  shared.network().forward(shared.images(), Phase::kEvaluate, watch);
+  EXPECT_THAT(
+      seen, testing::ElementsAre("input", "c1", "b1", "r1", "p1", "c2", "b2", "a", "r2", "f", "l"));
 }
 
 TEST(Network, SameSeedGivesSameBits) {
@@ -105,7 +129,7 @@ TEST(Network, SameSeedGivesSameBits) {
 TEST(Network, WithoutTrainingUsesLessMemoryAndGivesTheSameOutput) {
   ResidualNetwork training({.batch = 4});
   training.step();  // running statistics other than the initial ones
-  Network evaluation(graph_of(kResidual), float_layers(), training.store(),
+  Network evaluation(graph_of(residual()), float_layers(), training.store(),
                      {.batch = 4, .training = false});
   const Tensor expected = [&] {
     Tensor out(DType::kF32, {4, 5});

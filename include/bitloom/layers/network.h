@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,9 +16,12 @@ namespace bitloom::layers {
 struct NetworkOptions {
   std::int64_t batch = 1;
   bool training = true;           ///< plan memory for backward; false frees activations as it goes
-  bool keep_all_tensors = false;  ///< every edge keeps its own memory (for SQNR, calibration)
+  bool keep_all_tensors = false;  ///< every edge keeps its own memory (for SQNR)
   kernels::Precision precision = kernels::Precision::kF32;  ///< of products of reals
 };
+
+/// Gets a node's name and value, which lies there until a later node takes its memory.
+using Watch = std::function<void(const std::string& node, ConstTensorView value)>;
 
 /// Runs a graph on parameters that it declares in `store` and shares with other networks.
 class Network {
@@ -34,6 +38,8 @@ class Network {
   /// Returns the output's view, valid until the next call. @throws ShapeError for other images.
   /// A clock gets the laps of each node, by its index in graph().nodes().
   ConstTensorView forward(ConstTensorView images, Phase phase, LapClock* clock = nullptr);
+  /// The same, showing the value of every node but parameters as soon as it is there.
+  ConstTensorView forward(ConstTensorView images, Phase phase, const Watch& watch);
   /// After forward(kTrain): gradients of every trainable parameter that the graph reaches.
   void backward(ConstTensorView output_gradient, LapClock* clock = nullptr);
 
