@@ -8,6 +8,7 @@
 #include "bitloom/kernels/highway.h"
 #include "column_sums.h"
 #include "f32_primitive.h"
+#include "winograd_products.h"
 #include "winograd_tiles.h"
 
 namespace bitloom::kernels {

@@ -1,5 +1,5 @@
-// The loops of winograd_conv2d: tiles into Winograd's domain and back, and the products there.
-// Goes to: winograd_conv2d.cpp.
+// Winograd's transforms: tiles and weights into Winograd's domain and back.
+// Goes to: winograd_conv2d.cpp, winograd_products.h.
 #pragma once
 
 #include <cstdint>
@@ -84,24 +84,6 @@ struct WinogradResult {
 /// A^T m A into the tiles of outputs of groups [begin, end).
 void winograd_write(const WinogradTiling& tiling, const WinogradBlock& from, std::int64_t begin,
                     std::int64_t end, const WinogradResult& to) noexcept;
-
-/// Lines of n that winograd_multiply takes at once.
-std::int64_t winograd_panel() noexcept;
-
-/// out[tile][n] = sum_k source[tile][k] * weights[k][n] of one position: groups [begin, end), lines
-/// [first, last) of n out of `lines`.
-void winograd_multiply(const WinogradBlock& source, const WinogradWeights& weights,
-                       const WinogradBlock& out, std::int64_t lines, std::int64_t position,
-                       std::int64_t first, std::int64_t last, std::int64_t begin,
-                       std::int64_t end) noexcept;
-
-/// sums[o][c] (+)= sum_tile gradient[tile][o] * source[tile][c] of one position: groups
-/// [begin, end), lines [first, last) of o; `fresh` sums begin at 0.
-void winograd_accumulate(const WinogradBlock& source, std::int64_t source_lines,
-                         const WinogradBlock& gradient, std::int64_t gradient_lines,
-                         const WinogradWeights& sums, std::int64_t position, std::int64_t first,
-                         std::int64_t last, std::int64_t begin, std::int64_t end,
-                         bool fresh) noexcept;
 
 /// G g G^T with k = inputs, n = outputs: lines [first, last) of n.
 void winograd_weights_forward(const WinogradKernel& kernel, const float* weight, std::int64_t first,
