@@ -54,13 +54,13 @@ std::map<std::string, ChannelMeans> float_means(const Graph& graph, ParameterSto
                                                 const CalibrationBatches& batches,
                                                 std::int64_t batch) {
   layers::Network network(graph, layers::float_layers(), store,
-                          {.batch = batch, .training = false, .keep_all_tensors = true});
+                          {.batch = batch, .training = false});
   std::map<std::string, ChannelMeans> means;
   batches([&](ConstTensorView images) {
-    network.forward(images, layers::Phase::kEvaluate);
-    for (const Node& node : graph.nodes()) {
-      if (is_product(node)) means[node.name].see(network.tensor(node.name));
-    }
+    network.forward(images, layers::Phase::kEvaluate,
+                    [&](const std::string& node, ConstTensorView value) {
+                      if (is_product(*graph.find(node))) means[node].see(value);
+                    });
   });
   return means;
 }
