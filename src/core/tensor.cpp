@@ -55,7 +55,9 @@ void* allocate(const Shape& shape, std::size_t bytes) {
     throw no_memory(shape, bytes, cat("at most ", most >> 20, " MiB, the memory that is free"));
   }
   try {
-    return ::operator new (bytes, std::align_val_t{Tensor::kAlignment});
+    void* const at = ::operator new (bytes, std::align_val_t{Tensor::kAlignment});
+    prefer_large_pages(at, bytes);
+    return at;
   } catch (const std::bad_alloc&) {
     throw no_memory(shape, bytes, "what memory has room for");
   }

@@ -23,17 +23,25 @@ using Ones = hn::CappedTag<float, 1>;
 // Rows whose sums stay in f32. A vector's constants and sums lie in registers for as long.
 inline constexpr std::int64_t kTileRows = 128;
 
-// body(tag, channel) for blocks that cover all channels: whole vectors, fours, single ones.
+// How many vectors of a row a block takes.
+template <int kCount>
+struct Vectors {};
+
+// body(tag, vectors, channel) for blocks that cover all channels: four vectors that lie together,
+// two, one, fours of floats, single ones. Where channels are many, a column of single lines misses
+// every cache, and too few sets of the first one hold it.
 template <class Body>
 HWY_INLINE void for_each_block(std::int64_t channels, Body& body) {
   std::int64_t channel = 0;
-  const auto cover = [&](auto tag) HWY_ATTR {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(tag));
-    for (; channel + lanes <= channels; channel += lanes) body(tag, channel);
+  const auto cover = [&](auto tag, auto vectors, std::int64_t count) HWY_ATTR {
+    const std::int64_t width = count * static_cast<std::int64_t>(hn::Lanes(tag));
+    for (; channel + width <= channels; channel += width) body(tag, vectors, channel);
   };
-  cover(Widest());
-  cover(Fours());
-  cover(Ones());
+  cover(Widest(), Vectors<4>(), 4);
+  cover(Widest(), Vectors<2>(), 2);
+  cover(Widest(), Vectors<1>(), 1);
+  cover(Fours(), Vectors<1>(), 1);
+  cover(Ones(), Vectors<1>(), 1);
 }
 
 // body(first row, last row) for tiles that cover all rows. The last row first meets in the cache

@@ -47,7 +47,7 @@ class Block {
  public:
   using V = hn::Vec<D>;
 
-  HWY_INLINE Block(D d, const ElementwiseChain& chain, std::int64_t channel)
+  HWY_INLINE Block(D d, std::int64_t channel, const ElementwiseChain& chain)
       : mean_(loaded(d, chain.mean, channel)),
         slope_(loaded(d, chain.slope, channel)),
         shift_(loaded(d, chain.shift, channel)),
@@ -109,7 +109,7 @@ class Block {
   V mean_, slope_, shift_, shortcut_scale_, clip_low_, clip_high_, inverse_, zero_, qmin_, qmax_;
 };
 
-// Runs Work's operator()(tag, channel, first row, last row) over all tiles and blocks.
+// Runs Work's run(tag, vectors, channel, first row, last row) over all tiles and blocks.
 template <class Work>
 struct Walk {
   Work& work;
@@ -122,9 +122,9 @@ struct Walk {
     last = last_row;
     for_each_block(channels, *this);
   }
-  template <class D>
-  HWY_INLINE void operator()(D d, std::int64_t channel) {
-    work.run(d, channel, first, last);
+  template <class D, int kCount>
+  HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) {
+    work.run(d, vectors, channel, first, last);
   }
 };
 
@@ -134,34 +134,71 @@ HWY_INLINE void walk(const ChannelRows& size, bool last_first, Work& work) {
   for_each_tile(size.rows, last_first, tiles);
 }
 
+// The state of each vector of a block, and `turn` for each in a row.
+template <class State, int kCount>
+class Across {
+ public:
+  template <class D, class... Given>
+  HWY_INLINE Across(D d, std::int64_t channel, const Given&... given)
+      : lanes_(static_cast<std::int64_t>(hn::Lanes(d))),
+        first_(d, channel, given...),
+        rest_(d, channel + lanes_, given...) {}
+  template <class Turn>
+  HWY_INLINE void each(std::int64_t i, const Turn& turn) {
+    turn(first_, i);
+    rest_.each(i + lanes_, turn);
+  }
+
+ private:
+  std::int64_t lanes_;
+  State first_;
+  Across<State, kCount - 1> rest_;
+};
+template <class State>
+class Across<State, 0> {
+ public:
+  template <class... Given>
+  HWY_INLINE explicit Across(const Given&... /*given*/) {}
+  template <class Turn>
+  HWY_INLINE void each(std::int64_t /*i*/, const Turn& /*turn*/) {}
+};
+
 // Loops below copy what they read in each turn: a store through a pointer could change a member,
 // which would then be loaded again for every vector.
 struct ForwardWork {
   ElementwiseChain given;
   void* given_out;
 
-  template <class D>
-  HWY_INLINE void run(D d, std::int64_t channel, std::int64_t first, std::int64_t last) const {
+  template <class D, int kCount>
+  HWY_INLINE void run(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                      std::int64_t last) const {
     const ElementwiseChain chain = given;
     void* const out = given_out;
-    const Block<D> block(d, chain, channel);
-    const hn::RebindToSigned<D> d_int;
+    Across<Block<D>, kCount> blocks(d, channel, chain);
     for (std::int64_t row = first; row < last; ++row) {
-      const std::int64_t i = row * chain.size.channels + channel;
-      hwy::Prefetch(chain.source + i + kAhead * chain.size.channels);
-      const auto x = block.value(d, chain, i);
-      if (!chain.quantizes) {
-        hn::StoreU(x, d, static_cast<float*>(out) + i);
-        continue;
-      }
-      const auto code = hn::ConvertTo(d_int, hn::Round(block.on_grid(block.scaled(x))));
-      if (chain.format.is_signed) {
-        const hn::Rebind<std::int8_t, D> d_code;
-        hn::StoreU(hn::DemoteTo(d_code, code), d_code, static_cast<std::int8_t*>(out) + i);
-      } else {
-        const hn::Rebind<std::uint8_t, D> d_code;
-        hn::StoreU(hn::DemoteTo(d_code, code), d_code, static_cast<std::uint8_t*>(out) + i);
-      }
+      blocks.each(row * chain.size.channels + channel,
+                  [&](const Block<D>& block, std::int64_t i) HWY_ATTR {
+                    hwy::Prefetch(chain.source + i + kAhead * chain.size.channels);
+                    store(d, chain, block.value(d, chain, i), block, out, i);
+                  });
+    }
+  }
+
+  template <class D, class V>
+  static HWY_INLINE void store(D d, const ElementwiseChain& chain, V x, const Block<D>& block,
+                               void* out, std::int64_t i) {
+    if (!chain.quantizes) {
+      hn::StoreU(x, d, static_cast<float*>(out) + i);
+      return;
+    }
+    const hn::RebindToSigned<D> d_int;
+    const auto code = hn::ConvertTo(d_int, hn::Round(block.on_grid(block.scaled(x))));
+    if (chain.format.is_signed) {
+      const hn::Rebind<std::int8_t, D> d_code;
+      hn::StoreU(hn::DemoteTo(d_code, code), d_code, static_cast<std::int8_t*>(out) + i);
+    } else {
+      const hn::Rebind<std::uint8_t, D> d_code;
+      hn::StoreU(hn::DemoteTo(d_code, code), d_code, static_cast<std::uint8_t*>(out) + i);
     }
   }
 };
@@ -176,17 +213,21 @@ struct RangeWork {
   MinMax range;
   float poison = 0.0F;  // x * 0 is NaN where x is NaN or infinite
 
-  template <class D>
-  HWY_INLINE void run(D d, std::int64_t channel, std::int64_t first, std::int64_t last) {
-    const Block<D> block(d, chain, channel);
+  template <class D, int kCount>
+  HWY_INLINE void run(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                      std::int64_t last) {
+    Across<Block<D>, kCount> blocks(d, channel, chain);
     auto low = hn::Set(d, range.min);
     auto high = hn::Set(d, range.max);
     auto bad = hn::Zero(d);
     for (std::int64_t row = first; row < last; ++row) {
-      const auto x = block.value(d, chain, row * chain.size.channels + channel);
-      low = hn::Min(low, x);
-      high = hn::Max(high, x);
-      bad = hn::Add(bad, hn::Mul(x, hn::Zero(d)));
+      blocks.each(row * chain.size.channels + channel,
+                  [&](const Block<D>& block, std::int64_t i) HWY_ATTR {
+                    const auto x = block.value(d, chain, i);
+                    low = hn::Min(low, x);
+                    high = hn::Max(high, x);
+                    bad = hn::Add(bad, hn::Mul(x, hn::Zero(d)));
+                  });
     }
     range = {hn::GetLane(hn::MinOfLanes(d, low)), hn::GetLane(hn::MaxOfLanes(d, high))};
     poison += hn::GetLane(hn::SumOfLanes(d, bad));
@@ -200,6 +241,81 @@ MinMax range_part(const ElementwiseChain& chain) {
   return {work.range.min + work.poison, work.range.max + work.poison};
 }
 
+// One vector of channels in a pass backward.
+template <bool kSums, bool kQuantizes, class D>
+class GradientLanes {
+ public:
+  using V = hn::Vec<D>;
+
+  HWY_INLINE GradientLanes(D d, std::int64_t channel, const ElementwiseChain& chain,
+                           const GradientTask& task)
+      : block_(d, channel, chain),
+        decay_(!kSums && task.decay != nullptr ? hn::LoadU(d, task.decay + channel) : hn::Zero(d)),
+        offset_(!kSums && task.decay != nullptr ? hn::LoadU(d, task.offset + channel)
+                                                : hn::Zero(d)),
+        inner_(hn::Zero(d)),
+        under_(hn::Zero(d)),
+        over_(hn::Zero(d)),
+        shift_(hn::Zero(d)),
+        slope_(hn::Zero(d)) {}
+
+  HWY_INLINE void turn(D d, const ElementwiseChain& chain, const GradientTask& task,
+                       std::int64_t i) {
+    V gradient = hn::LoadU(d, task.dy + i);
+    if (kQuantizes || chain.clips) gradient = masked(d, chain, task, i, gradient);
+    if (kSums) {
+      shift_ = hn::Add(shift_, gradient);
+      slope_ = hn::Add(slope_, hn::Mul(gradient, block_.distance(d, chain, i)));
+      return;
+    }
+    if (task.shortcut != nullptr) hn::StoreU(gradient, d, task.shortcut + i);
+    if (task.source == nullptr) return;
+    if (task.decay != nullptr) {
+      const V pull = hn::Add(hn::Mul(decay_, block_.distance(d, chain, i)), offset_);
+      gradient = hn::Sub(hn::Mul(block_.slope(), gradient), pull);
+    }
+    hn::StoreU(gradient, d, task.source + i);
+  }
+
+  HWY_INLINE void finish(D d, const GradientTask& task, std::int64_t channel, double* inside,
+                         double* below, double* above) const {
+    if (kSums) {
+      add_lanes(d, shift_, task.shift_sums + channel);
+      add_lanes(d, slope_, task.slope_sums + channel);
+    }
+    if (kQuantizes && task.grid != nullptr) {
+      add_lanes(d, inner_, inside);
+      add_lanes(d, under_, below);
+      add_lanes(d, over_, above);
+    }
+  }
+
+ private:
+  HWY_INLINE V masked(D d, const ElementwiseChain& chain, const GradientTask& task, std::int64_t i,
+                      V gradient) {
+    const V x =
+        chain.output != nullptr ? hn::LoadU(d, chain.output + i) : block_.value(d, chain, i);
+    if (kQuantizes) {
+      const V v = block_.scaled(x);
+      const auto is_under = block_.under(v);
+      const auto is_over = block_.over(v);
+      const V passed = hn::IfThenElseZero(hn::AndNot(is_over, hn::Not(is_under)), gradient);
+      if (task.grid != nullptr) {
+        // Outside v may be infinite, so it is clamped before the subtraction.
+        const V near = block_.on_grid(v);
+        inner_ = hn::Add(inner_, hn::Mul(passed, hn::Sub(hn::Round(near), near)));
+        under_ = hn::Add(under_, hn::IfThenElseZero(is_under, gradient));
+        over_ = hn::Add(over_, hn::IfThenElseZero(is_over, gradient));
+      }
+      gradient = passed;
+    }
+    return chain.clips ? block_.unclipped(x, gradient) : gradient;
+  }
+
+  Block<D> block_;
+  V decay_, offset_, inner_, under_, over_, shift_, slope_;
+};
+
 struct GradientWork {
   ElementwiseChain given;
   GradientTask given_task;
@@ -209,86 +325,45 @@ struct GradientWork {
 
   // One loop for each of what it is for and what it goes through: a loop for all was three times
   // as slow.
-  template <class D>
-  HWY_INLINE void run(D d, std::int64_t channel, std::int64_t first, std::int64_t last) {
+  template <class D, int kCount>
+  HWY_INLINE void run(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
+                      std::int64_t last) {
     if (given_task.shift_sums != nullptr) {
-      choose<true>(d, channel, first, last);
+      choose<true>(d, vectors, channel, first, last);
     } else {
-      choose<false>(d, channel, first, last);
+      choose<false>(d, vectors, channel, first, last);
     }
   }
 
-  template <bool kSums, class D>
-  HWY_INLINE void choose(D d, std::int64_t channel, std::int64_t first, std::int64_t last) {
+  template <bool kSums, class D, int kCount>
+  HWY_INLINE void choose(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
+                         std::int64_t last) {
     if (given.quantizes) {
-      loop<kSums, true>(d, channel, first, last);
+      loop<kSums, true>(d, vectors, channel, first, last);
     } else {
-      loop<kSums, false>(d, channel, first, last);
+      loop<kSums, false>(d, vectors, channel, first, last);
     }
   }
 
-  template <bool kSums, bool kQuantizes, class D>
-  HWY_INLINE void loop(D d, std::int64_t channel, std::int64_t first, std::int64_t last) {
+  template <bool kSums, bool kQuantizes, class D, int kCount>
+  HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                       std::int64_t last) {
+    using Lanes = GradientLanes<kSums, kQuantizes, D>;
     const ElementwiseChain chain = given;
     const GradientTask task = given_task;
-    const Block<D> block(d, chain, channel);
-    const bool sums_grid = kQuantizes && task.grid != nullptr;
-    const bool moves = !kSums && task.decay != nullptr;
-    const auto decay = moves ? hn::LoadU(d, task.decay + channel) : hn::Zero(d);
-    const auto offset = moves ? hn::LoadU(d, task.offset + channel) : hn::Zero(d);
-    auto inner = hn::Zero(d);
-    auto under = hn::Zero(d);
-    auto over = hn::Zero(d);
-    auto shift = hn::Zero(d);
-    auto slope = hn::Zero(d);
+    Across<Lanes, kCount> across(d, channel, chain, task);
     const std::int64_t step = kSums ? -chain.size.channels : chain.size.channels;
-    std::int64_t i = (kSums ? last - 1 : first) * chain.size.channels + channel;
+    std::int64_t start = (kSums ? last - 1 : first) * chain.size.channels + channel;
     const float* const watched = chain.output != nullptr ? chain.output : chain.source;
-    for (std::int64_t row = first; row < last; ++row, i += step) {
-      hwy::Prefetch(task.dy + i + kAhead * step);
-      hwy::Prefetch(watched + i + kAhead * step);
-      auto gradient = hn::LoadU(d, task.dy + i);
-      if (kQuantizes || chain.clips) {
-        const auto x =
-            chain.output != nullptr ? hn::LoadU(d, chain.output + i) : block.value(d, chain, i);
-        if (kQuantizes) {
-          const auto v = block.scaled(x);
-          const auto is_under = block.under(v);
-          const auto is_over = block.over(v);
-          const auto passed = hn::IfThenElseZero(hn::AndNot(is_over, hn::Not(is_under)), gradient);
-          if (sums_grid) {
-            // Outside v may be infinite, so it is clamped before the subtraction.
-            const auto near = block.on_grid(v);
-            inner = hn::Add(inner, hn::Mul(passed, hn::Sub(hn::Round(near), near)));
-            under = hn::Add(under, hn::IfThenElseZero(is_under, gradient));
-            over = hn::Add(over, hn::IfThenElseZero(is_over, gradient));
-          }
-          gradient = passed;
-        }
-        if (chain.clips) gradient = block.unclipped(x, gradient);
-      }
-      if (kSums) {
-        shift = hn::Add(shift, gradient);
-        slope = hn::Add(slope, hn::Mul(gradient, block.distance(d, chain, i)));
-        continue;
-      }
-      if (task.shortcut != nullptr) hn::StoreU(gradient, d, task.shortcut + i);
-      if (task.source == nullptr) continue;
-      if (moves) {
-        const auto pull = hn::Add(hn::Mul(decay, block.distance(d, chain, i)), offset);
-        gradient = hn::Sub(hn::Mul(block.slope(), gradient), pull);
-      }
-      hn::StoreU(gradient, d, task.source + i);
+    for (std::int64_t row = first; row < last; ++row, start += step) {
+      across.each(start, [&](Lanes& lanes, std::int64_t i) HWY_ATTR {
+        hwy::Prefetch(task.dy + i + kAhead * step);
+        hwy::Prefetch(watched + i + kAhead * step);
+        lanes.turn(d, chain, task, i);
+      });
     }
-    if (kSums) {
-      add_lanes(d, shift, task.shift_sums + channel);
-      add_lanes(d, slope, task.slope_sums + channel);
-    }
-    if (sums_grid) {
-      add_lanes(d, inner, inside);
-      add_lanes(d, under, below);
-      add_lanes(d, over, above);
-    }
+    across.each(channel, [&](const Lanes& lanes, std::int64_t at)
+                             HWY_ATTR { lanes.finish(d, task, at, inside, below, above); });
   }
 };
 

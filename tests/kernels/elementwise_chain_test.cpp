@@ -188,7 +188,7 @@ void expect_backward_matches(ChainSetup& setup) {
 TEST(ElementwiseChain, MatchesItsReferenceOnEveryTarget) {
   int checked = 0;
   const int targets = for_each_highway_target([&] {
-    for (const std::int64_t channels : {1, 3, 16, 24, 63, 64, 65}) {
+    for (const std::int64_t channels : {1, 3, 16, 24, 63, 64, 65, 113}) {
       for (const std::int64_t rows : {1, 200}) {
         for (std::size_t k = 0; k < cases().size(); ++k) {
           SCOPED_TRACE(testing::Message() << "case " << k << ", " << rows << "x" << channels);
