@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "amx_weight_gradient.h"
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
 #include "f32_primitive.h"
@@ -41,7 +42,7 @@ std::int64_t weight_count(const Plan& plan) {
 struct Workspace {
   std::byte* source;
   std::byte* gradient;
-  float* sums;  // [O] of one image, then of all
+  float* sums;  // [O] of all images
 };
 
 #if defined(__x86_64__)
@@ -296,8 +297,8 @@ void add_images(const Plan& plan, const Call& call, std::int64_t begin, std::int
 }
 
 bool cpu_supports() {
-  return has_bf16(effective_isa()) && effective_isa() != Isa::kAvx512Amx &&
-         __builtin_cpu_supports("avx512vbmi2");
+  if (effective_isa() == Isa::kAvx512Amx) return amx_weight_gradient_runs();
+  return has_bf16(effective_isa()) && __builtin_cpu_supports("avx512vbmi2");
 }
 
 #else
@@ -321,8 +322,7 @@ Plan make_plan(const F32Conv2dProblem& problem) {
             .kernel_h = w.h(),
             .kernel_w = w.w(),
             .stride = problem.window.stride,
-            .pad = problem.window.pad,
-            .pieces = std::clamp<std::int64_t>(x.n(), 1, threads())};
+            .pad = problem.window.pad};
   plan.phases = std::min(plan.stride, plan.kernel_w);
   plan.out_pairs = (plan.out_width + 1) / 2;
   const std::int64_t farthest = (plan.kernel_w - 1) / plan.stride;
@@ -343,53 +343,100 @@ bool Bf16WeightGradient::supports(const F32Conv2dProblem& problem) {
 }
 
 Bf16WeightGradient::Bf16WeightGradient(const F32Conv2dProblem& problem)
-    : plan_(make_plan(problem)) {}
-
-std::size_t Bf16WeightGradient::thread_bytes() const {
-  return aligned(static_cast<std::size_t>(plan_.group * source_bytes(plan_))) +
-         aligned(static_cast<std::size_t>(plan_.group * gradient_bytes(plan_))) +
-         aligned(static_cast<std::size_t>(plan_.outputs) * sizeof(float));
+    : plan_(make_plan(problem)) {
+  if (amx_weight_gradient_runs()) tiles_ = plan_amx_weight_gradient(problem);
+  // Sums of large weights pass through the caches once a group: better a part of them a thread.
+  constexpr std::int64_t kManyWeights = 128 * 1024;
+  const bool by_outputs =
+      tiles_ && weight_count(plan_) > kManyWeights && plan_.outputs >= 2 * kLanes * threads();
+  output_pieces_ = by_outputs ? threads() : 1;
+  image_pieces_ = by_outputs ? 1 : std::clamp<std::int64_t>(plan_.images, 1, threads());
 }
 
-// The first thread's sums go to the result itself.
+const char* Bf16WeightGradient::implementation() const {
+  return tiles_ ? "tiles:avx512_core_amx" : "pairs:avx512_core_bf16";
+}
+
+// What one thread works with.
+struct Bf16WeightGradient::Piece {
+  std::int64_t first_image, last_image;
+  std::int64_t first_output, last_output;
+  std::byte* scratch;
+  float* bias;     // [O] of its images and outputs
+  float* weights;  // sums of its images; those of the first go to the result itself
+};
+
+std::size_t Bf16WeightGradient::thread_bytes() const {
+  const std::size_t bias = aligned(static_cast<std::size_t>(plan_.outputs) * sizeof(float));
+  if (tiles_) {
+    const std::int64_t blocks = plan_.outputs / kLanes;
+    const std::int64_t most = (blocks + output_pieces_ - 1) / output_pieces_ * kLanes;
+    return bias + amx_weight_gradient_bytes(*tiles_, most);
+  }
+  return bias + aligned(static_cast<std::size_t>(plan_.group * source_bytes(plan_))) +
+         aligned(static_cast<std::size_t>(plan_.group * gradient_bytes(plan_)));
+}
+
+std::size_t Bf16WeightGradient::sum_bytes() const {
+  return aligned(static_cast<std::size_t>(weight_count(plan_)) * sizeof(float));
+}
+
 std::size_t Bf16WeightGradient::scratch_bytes() const {
-  const auto pieces = static_cast<std::size_t>(plan_.pieces);
-  return pieces * thread_bytes() +
-         (pieces - 1) * aligned(static_cast<std::size_t>(weight_count(plan_)) * sizeof(float));
+  return static_cast<std::size_t>(image_pieces_ * output_pieces_) * thread_bytes() +
+         static_cast<std::size_t>(image_pieces_ - 1) * sum_bytes();
+}
+
+Bf16WeightGradient::Piece Bf16WeightGradient::piece(std::int64_t index, const Call& call,
+                                                    std::byte* scratch) const {
+  const std::int64_t of_images = index / output_pieces_;
+  const std::int64_t of_outputs = index % output_pieces_;
+  const std::int64_t blocks = plan_.outputs / kLanes;
+  std::byte* const own = scratch + static_cast<std::size_t>(index) * thread_bytes();
+  std::byte* const sums =
+      scratch + static_cast<std::size_t>(image_pieces_ * output_pieces_) * thread_bytes();
+  const std::size_t bias = aligned(static_cast<std::size_t>(plan_.outputs) * sizeof(float));
+  return {.first_image = plan_.images * of_images / image_pieces_,
+          .last_image = plan_.images * (of_images + 1) / image_pieces_,
+          .first_output = blocks * of_outputs / output_pieces_ * kLanes,
+          .last_output = blocks * (of_outputs + 1) / output_pieces_ * kLanes,
+          .scratch = own + bias,
+          .bias = reinterpret_cast<float*>(own),
+          .weights = of_images == 0
+                         ? call.weight_gradient
+                         : reinterpret_cast<float*>(sums + static_cast<std::size_t>(of_images - 1) *
+                                                               sum_bytes())};
 }
 
 void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcept {
-  const std::int64_t pieces = plan_.pieces;
-  const std::int64_t count = weight_count(plan_);
-  const std::size_t sum_bytes = aligned(static_cast<std::size_t>(count) * sizeof(float));
-  const auto workspace = [&](std::int64_t piece) {
-    std::byte* source = scratch + static_cast<std::size_t>(piece) * thread_bytes();
-    std::byte* gradient =
-        source + aligned(static_cast<std::size_t>(plan_.group * source_bytes(plan_)));
-    std::byte* sums =
-        gradient + aligned(static_cast<std::size_t>(plan_.group * gradient_bytes(plan_)));
-    return Workspace{source, gradient, reinterpret_cast<float*>(sums)};
-  };
-  std::byte* const parts = scratch + static_cast<std::size_t>(pieces) * thread_bytes();
-  const auto part = [&](std::int64_t piece) {
-    if (piece == 0) return call.weight_gradient;
-    return reinterpret_cast<float*>(parts + static_cast<std::size_t>(piece - 1) * sum_bytes);
-  };
+  const std::int64_t pieces = image_pieces_ * output_pieces_;
   parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t piece = begin; piece < end; ++piece) {
-      const Workspace space = workspace(piece);
-      std::fill_n(space.sums, plan_.outputs, 0.0F);
-      add_images(plan_, call, plan_.images * piece / pieces, plan_.images * (piece + 1) / pieces,
-                 space, part(piece));
+    for (std::int64_t index = begin; index < end; ++index) {
+      const Piece job = piece(index, call, scratch);
+      std::fill_n(job.bias, plan_.outputs, 0.0F);
+      if (tiles_) {
+        amx_weight_gradient(*tiles_, call,
+                            {.first_image = job.first_image,
+                             .last_image = job.last_image,
+                             .first_output = job.first_output,
+                             .last_output = job.last_output,
+                             .scratch = job.scratch,
+                             .weight_gradient = job.weights,
+                             .bias_gradient = job.bias});
+        continue;
+      }
+      std::byte* const gradient =
+          job.scratch + aligned(static_cast<std::size_t>(plan_.group * source_bytes(plan_)));
+      add_images(plan_, call, job.first_image, job.last_image, {job.scratch, gradient, job.bias},
+                 job.weights);
     }
   });
-  const std::int64_t row = count / plan_.outputs;
+  const std::int64_t row = weight_count(plan_) / plan_.outputs;
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / row);
   parallel_for(plan_.outputs, grain, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t o = begin; o < end; ++o) {
       float* to = call.weight_gradient + o * row;
-      for (std::int64_t piece = 1; piece < pieces; ++piece) {
-        const float* from = part(piece) + o * row;
+      for (std::int64_t of_images = 1; of_images < image_pieces_; ++of_images) {
+        const float* from = piece(of_images * output_pieces_, call, scratch).weights + o * row;
         for (std::int64_t i = 0; i < row; ++i) to[i] += from[i];
       }
       for (std::int64_t i = 0; i < row; ++i) to[i] *= call.scale;
@@ -398,8 +445,8 @@ void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcep
   if (call.bias_gradient == nullptr) return;
   for (std::int64_t o = 0; o < plan_.outputs; ++o) {
     double sum = 0.0;
-    for (std::int64_t piece = 0; piece < pieces; ++piece) {
-      sum += static_cast<double>(workspace(piece).sums[o]);
+    for (std::int64_t index = 0; index < pieces; ++index) {
+      sum += static_cast<double>(piece(index, call, scratch).bias[o]);
     }
     call.bias_gradient[o] = static_cast<float>(sum);
   }

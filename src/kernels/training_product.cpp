@@ -8,6 +8,7 @@
 #include "bitloom/core/parallel.h"
 #include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/bf16_weight_gradient.h"
+#include "bitloom/kernels/depthwise_weight_gradient.h"
 #include "bitloom/kernels/f32_linear.h"
 #include "bitloom/kernels/winograd_conv2d.h"
 #include "f32_primitive.h"
@@ -109,6 +110,7 @@ constexpr std::int64_t kMostWeightsBesideWinograd = 16 * 16;
 bool own_weight_gradient_pays(const TrainingProblem& problem) {
   if (!may_use_bf16(problem) || is_linear(problem)) return false;
   if (!Bf16WeightGradient::supports(convolution(problem, DType::kBf16))) return false;
+  if (effective_isa() == Isa::kAvx512Amx) return true;
   const bool beside_winograd = winograd_pays(problem) && !bf16_beats_winograd(problem);
   const std::int64_t most = beside_winograd ? kMostWeightsBesideWinograd : kMostOwnWeights;
   return problem.window.stride > 1 || problem.weight[0] * problem.weight[1] <= most;
@@ -154,7 +156,10 @@ class TrainingProduct::Impl {
     if (directions.forward) forward_.emplace(problem, kForward);
     if (directions.backward_data) data_.emplace(problem, kBackwardData);
     if (!directions.backward_weights) return;
-    if (own_weight_gradient_pays(problem)) {
+    if (!is_linear(problem) &&
+        DepthwiseWeightGradient::supports(convolution(problem, DType::kF32))) {
+      depthwise_.emplace(convolution(problem, DType::kF32));
+    } else if (own_weight_gradient_pays(problem)) {
       own_.emplace(convolution(problem, DType::kBf16));
     } else {
       weights_.emplace(problem, kBackwardWeights);
@@ -180,6 +185,7 @@ class TrainingProduct::Impl {
   ConstTensorView bf16_source(const Backward& call, Pieces& pieces) const;
   void weights_in_f32(const Backward& call, Pieces pieces);
   void weights_in_bf16(const Backward& call, TensorView shared, Pieces pieces);
+  void weights_by_channels(const Backward& call, std::byte* scratch);
   void weights_by_pairs(const Backward& call, TensorView data_gradient, std::byte* scratch);
   void data_in_f32(const Backward& call, Pieces pieces);
   void data_in_bf16(const Backward& call, TensorView gradient, Pieces pieces);
@@ -188,6 +194,7 @@ class TrainingProduct::Impl {
   Shape output_;
   std::optional<Direction> forward_, data_, weights_;
   std::optional<Bf16WeightGradient> own_;
+  std::optional<DepthwiseWeightGradient> depthwise_;
   Tensor data_factor_;  // s_w[o] * slope[o]
 };
 
@@ -202,6 +209,7 @@ std::size_t TrainingProduct::Impl::scratch_bytes() const {
     forward = scratch_of(forward_->product) + (forward_->bf16 ? source_bf16 + weight_bf16 : 0);
   }
   std::size_t weights = own_ ? own_->scratch_bytes() : 0;
+  if (depthwise_) weights = depthwise_->scratch_bytes();
   if (weights_) {
     weights = scratch_of(weights_->product);
     if (weights_->bf16) weights += source_bf16 + (shares_gradient() ? 0 : gradient_bf16);
@@ -241,7 +249,9 @@ void TrainingProduct::Impl::backward(const Backward& call, std::byte* scratch) {
   if (bf16_data()) gradient = pieces.take(DType::kBf16, output_);
   bool rounded = false;
   if (wants_weights) {
-    if (own_) {
+    if (depthwise_) {
+      weights_by_channels(call, pieces.rest());
+    } else if (own_) {
       rounded = wants_data && bf16_data();
       weights_by_pairs(call, rounded ? gradient : TensorView(), pieces.rest());
     } else if (weights_->bf16) {
@@ -291,6 +301,18 @@ ConstTensorView TrainingProduct::Impl::bf16_source(const Backward& call, Pieces&
     to_bf16(call.source.data<float>(), 1, x.elements(), nullptr, x.data<Bf16>());
   }
   return x;
+}
+
+void TrainingProduct::Impl::weights_by_channels(const Backward& call, std::byte* scratch) {
+  const bool codes = source_is_codes();
+  depthwise_->run({.source = call.source.raw(),
+                   .source_dtype = problem_.source_dtype,
+                   .zero_point = codes ? call.source_rows.format.zero_point : 0,
+                   .gradient = call.gradient.data<float>(),
+                   .scale = codes ? call.source_rows.scale[0] : 1.0F,
+                   .weight_gradient = call.weight_gradient.data<float>(),
+                   .bias_gradient = problem_.bias ? call.bias_gradient.data<float>() : nullptr},
+                  scratch);
 }
 
 void TrainingProduct::Impl::weights_by_pairs(const Backward& call, TensorView data_gradient,
@@ -397,7 +419,8 @@ std::string TrainingProduct::Impl::implementation() const {
   for (const auto* direction : {&forward_, &data_, &weights_}) {
     if (direction->has_value()) add(name_of((*direction)->product));
   }
-  if (own_) add("backward-weights pairs:avx512_core_bf16");
+  if (depthwise_) add(cat("backward-weights depthwise:", DepthwiseWeightGradient::target()));
+  if (own_) add(cat("backward-weights ", own_->implementation()));
   return names;
 }
 

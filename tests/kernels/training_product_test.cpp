@@ -233,6 +233,16 @@ const Case kCases[] = {
     {"wide", {{1, 144, 4, 4}, kF32, {128, 144, 3, 3}, kF32, {.pad = 1}, true}},
     {"stem", {{2, 3, 8, 8}, kS8, {16, 3, 3, 3}, kS8, {.pad = 1}}},
     {"depthwise", {{2, 16, 8, 8}, kU8, {16, 1, 3, 3}, kS8, {.pad = 1, .groups = 16}}},
+    {"depthwise_bias",
+     {{3, 32, 7, 6}, kU8, {32, 1, 3, 3}, kS8, {.pad = 1, .groups = 32}, true},
+     119},
+    {"depthwise_signed", {{2, 16, 5, 9}, kS8, {16, 1, 3, 3}, kS8, {.groups = 16}}},
+    {"depthwise_strided",
+     {{2, 48, 8, 7}, kU8, {48, 1, 3, 3}, kS8, {.stride = 2, .pad = 1, .groups = 48}},
+     7},
+    {"depthwise_reals",
+     {{2, 16, 8, 8}, kF32, {16, 1, 3, 3}, kF32, {.stride = 2, .pad = 2, .groups = 16}}},
+    {"depthwise_pixel", {{3, 16, 1, 1}, kU8, {16, 1, 3, 3}, kS8, {.pad = 1, .groups = 16}}},
     {"linear", {{8, 40}, kF32, {10, 40}, kF32, {}, true}},
     {"linear_codes", {{8, 40}, kU8, {10, 40}, kS8, {}, true}},
 };
@@ -255,25 +265,26 @@ TEST(TrainingProduct, ChoosesBf16WhereItIsFaster) {
   if (!has_bf16(effective_isa())) GTEST_SKIP() << "no bf16 products";
   using testing::HasSubstr;
   using testing::Not;
-  const auto expect_bf16 = [](const std::string& names) {
-    EXPECT_THAT(names, testing::ContainsRegex("backward-data [^,]*bf16"));
-    EXPECT_THAT(names, testing::ContainsRegex("backward-weights [^,]*bf16"));
+  const char* const bf16 = effective_isa() == Isa::kAvx512Amx ? "amx" : "bf16";
+  const auto expect_bf16 = [&](const std::string& names) {
+    EXPECT_THAT(names, testing::ContainsRegex(cat("backward-data [^,]*", bf16)));
+    EXPECT_THAT(names, testing::ContainsRegex(cat("backward-weights [^,]*", bf16)));
   };
   expect_bf16(bf16_names({8, 16, 32, 32}, {32, 16, 5, 5}, {.pad = 2}));
   expect_bf16(bf16_names({8, 16, 32, 32}, {32, 16, 1, 1}, {}));
   const std::string few = bf16_names({8, 16, 32, 32}, {16, 16, 3, 3}, {.pad = 1});
-  EXPECT_THAT(few, testing::ContainsRegex("backward-weights [^,]*bf16"));
+  EXPECT_THAT(few, testing::ContainsRegex(cat("backward-weights [^,]*", bf16)));
   const std::string wide = bf16_names({8, 512, 8, 8}, {512, 512, 3, 3}, {.pad = 1});
   if (effective_isa() == Isa::kAvx512Amx) {
     expect_bf16(few);
     expect_bf16(wide);
   } else {
     EXPECT_THAT(few, HasSubstr("backward-data winograd"));
-    EXPECT_THAT(wide, Not(HasSubstr("bf16")));
+    EXPECT_THAT(wide, Not(HasSubstr(bf16)));
   }
   EXPECT_THAT(bf16_names({2, 16, 8, 8}, {16, 1, 3, 3}, {.pad = 1, .groups = 16}),
-              Not(HasSubstr("bf16")));
-  EXPECT_THAT(bf16_names({2, 3, 32, 32}, {16, 3, 3, 3}, {.pad = 1}), Not(HasSubstr("bf16")));
+              Not(HasSubstr(bf16)));
+  EXPECT_THAT(bf16_names({2, 3, 32, 32}, {16, 3, 3, 3}, {.pad = 1}), Not(HasSubstr(bf16)));
 }
 
 TEST(Precision, WordsAndTheirErrors) {

@@ -1,10 +1,10 @@
-// The gradient of a convolution's weights from bf16 operands, for CPUs with AVX512-BF16.
+// The gradient of a convolution's weights from bf16 operands, for CPUs with AVX512-BF16 or AMX.
 // Comes from: kernels/training_product.h. Nothing like it in oneDNN 3.2: see the numbers below.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <optional>
 
 #include "bitloom/core/tensor.h"
 #include "bitloom/kernels/f32_conv2d.h"
@@ -50,7 +50,7 @@ class Bf16WeightGradient {
   std::size_t scratch_bytes() const;
   void run(const Call& call, std::byte* scratch) const noexcept;
 
-  /// Sizes that everything below follows from.
+  /// Sizes that everything below follows from, without AMX.
   struct Plan {
     std::int64_t images, height, width, inputs;   // of the source
     std::int64_t out_height, out_width, outputs;  // of the gradient
@@ -59,12 +59,45 @@ class Bf16WeightGradient {
     std::int64_t row_pairs;  // of one phase of one source row, with what taps read beyond
     std::int64_t out_pairs;  // of one gradient row
     std::int64_t group;      // images converted at a time
-    std::int64_t pieces;     // of the images, one a thread; threads() when this was made
   };
 
+  /// With AMX: a convolution as one long correlation. Source and gradient lie in lines of pixels,
+  /// rows `pitch` and images image() pixels apart, with zeros between them, so that each tap is a
+  /// distance:
+  ///
+  ///   dw[o,u,v,i] = sum_q dy[q][o] * x[q + (u/s) * pitch + v/s][i]
+  ///
+  /// q runs over the whole line in steps of 32 pixels, a product of tiles each. At stride s there
+  /// is a line of source pixels for each remainder of row and column. Zeros on the right of a row
+  /// are those on the left of the next, likewise between images.
+  struct TilePlan {
+    std::int64_t images, height, width, inputs;   // of the source
+    std::int64_t out_height, out_width, outputs;  // of the gradient
+    std::int64_t kernel_h, kernel_w, stride, pad;
+    std::int64_t pitch;               // pixels from row to row, even
+    std::int64_t rows;                // of an image, with those of zeros
+    std::int64_t phases_h, phases_w;  // lines of source pixels
+    std::int64_t parities;            // 2 where taps begin at odd pixels too
+    std::int64_t panel;               // blocks of sixteen input channels converted at a time
+    std::int64_t group;               // images converted at a time
+
+    std::int64_t image() const { return rows * pitch; }
+  };
+
+  /// "pairs:avx512_core_bf16" or "tiles:avx512_core_amx".
+  const char* implementation() const;
+
  private:
+  struct Piece;
   std::size_t thread_bytes() const;
+  std::size_t sum_bytes() const;
+  Piece piece(std::int64_t index, const Call& call, std::byte* scratch) const;
+
   Plan plan_;
+  std::optional<TilePlan> tiles_;
+  // The work is cut into so many parts of the images, each into so many parts of the outputs.
+  std::int64_t image_pieces_ = 1;
+  std::int64_t output_pieces_ = 1;
 };
 
 namespace reference {

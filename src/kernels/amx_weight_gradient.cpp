@@ -1,0 +1,459 @@
+#include "amx_weight_gradient.h"
+
+#include <algorithm>
+
+#include "bitloom/core/cpu.h"
+#include "f32_primitive.h"
+
+#if defined(__x86_64__) && defined(__linux__)
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+// GCC 12 takes the undefined registers inside its own intrinsics for ours (its bug 105593).
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+namespace bitloom::kernels {
+namespace {
+
+using Plan = AmxWeightGradientPlan;
+using Call = Bf16WeightGradient::Call;
+using Part = AmxWeightGradientPart;
+
+constexpr std::int64_t kLanes = 16;
+constexpr std::int64_t kPairBytes = kLanes * 4;  // two pixels of sixteen channels
+constexpr std::int64_t kChunk = 32;              // pixels of a tile
+constexpr std::int64_t kTileBytes = 1024;
+// A panel of the source and two blocks of the gradient in a second-level cache of 2 MB.
+constexpr std::int64_t kGroupBytes = 1024 * 1024;
+
+std::int64_t chunks_of(const Plan& plan, std::int64_t images) {
+  return (images * plan.image() + kChunk - 1) / kChunk;
+}
+// Pairs of one line, with what the last taps read beyond it.
+std::int64_t line_pairs(const Plan& plan) {
+  const std::int64_t farthest =
+      (plan.kernel_h - 1) / plan.stride * plan.pitch + (plan.kernel_w - 1) / plan.stride;
+  return chunks_of(plan, plan.group) * kChunk / 2 + farthest / 2 + 2;
+}
+std::int64_t block_bytes(const Plan& plan) {  // sixteen channels of the source
+  return plan.phases_h * plan.phases_w * plan.parities * line_pairs(plan) * kPairBytes;
+}
+std::int64_t gradient_block_bytes(const Plan& plan) {
+  return chunks_of(plan, plan.group) * kTileBytes;
+}
+
+}  // namespace
+
+AmxWeightGradientPlan plan_amx_weight_gradient(const F32Conv2dProblem& problem) {
+  const Shape output = conv2d_output("bf16 weight gradient", problem);
+  const Shape& x = problem.source;
+  const Shape& w = problem.weight;
+  Plan plan{.images = x.n(),
+            .height = x.h(),
+            .width = x.w(),
+            .inputs = x.c(),
+            .out_height = output.h(),
+            .out_width = output.w(),
+            .outputs = output.c(),
+            .kernel_h = w.h(),
+            .kernel_w = w.w(),
+            .stride = problem.window.stride,
+            .pad = problem.window.pad};
+  const std::int64_t reach_h = (plan.kernel_h - 1) / plan.stride;
+  const std::int64_t reach_w = (plan.kernel_w - 1) / plan.stride;
+  // At stride 1 the zeros before a row serve the row above as well.
+  const std::int64_t shared_h = plan.stride == 1 ? std::min(plan.pad, reach_h) : 0;
+  const std::int64_t shared_w = plan.stride == 1 ? std::min(plan.pad, reach_w) : 0;
+  plan.pitch = (plan.out_width + reach_w - shared_w + 1) / 2 * 2;
+  plan.rows = plan.out_height + reach_h - shared_h;
+  plan.phases_h = std::min(plan.stride, plan.kernel_h);
+  plan.phases_w = std::min(plan.stride, plan.kernel_w);
+  plan.parities = reach_w > 0 ? 2 : 1;
+  plan.panel = std::min<std::int64_t>(2, plan.inputs / kLanes);
+  plan.group = 1;
+  const std::int64_t of_one = plan.panel * block_bytes(plan) + 2 * gradient_block_bytes(plan);
+  plan.group = std::clamp<std::int64_t>(kGroupBytes / of_one, 1, plan.images);
+  return plan;
+}
+
+std::size_t amx_weight_gradient_bytes(const Plan& plan, std::int64_t outputs) {
+  const std::int64_t source = plan.panel * block_bytes(plan);
+  const std::int64_t gradient = (outputs + kLanes - 1) / kLanes * gradient_block_bytes(plan);
+  return aligned(static_cast<std::size_t>(source)) + aligned(static_cast<std::size_t>(gradient));
+}
+
+#if defined(__x86_64__) && defined(__linux__)
+
+namespace {
+
+#define BITLOOM_AMX                                                                         \
+  __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"), \
+                 noinline))
+#define BITLOOM_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+
+// Two pixels of sixteen channels: first and second of each channel side by side.
+BITLOOM_BF16 inline __m512i paired(__m256i first, __m256i second) {
+  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
+                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
+  return _mm512_permutexvar_epi16(order, both);
+}
+BITLOOM_BF16 inline __m256i rounded(__m512 v) {
+  return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
+}
+
+BITLOOM_BF16 inline __m256i load(const float* from, __m512i /*zero_point*/) {
+  return rounded(_mm512_loadu_ps(from));
+}
+BITLOOM_BF16 inline __m256i load(const std::uint8_t* from, __m512i zero_point) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return rounded(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), zero_point)));
+}
+BITLOOM_BF16 inline __m256i load(const std::int8_t* from, __m512i zero_point) {
+  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+  return rounded(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepi8_epi32(codes), zero_point)));
+}
+
+// Writes one line pixel by pixel: pairs (0, 1), (2, 3), ... and, where taps begin at odd pixels
+// too, (1, 2), (3, 4), ...
+class Line {
+ public:
+  BITLOOM_BF16 Line(std::byte* even, std::byte* odd)
+      : even_(even), odd_(odd), before_(_mm256_setzero_si256()) {}
+  BITLOOM_BF16 void add(__m256i first, __m256i second) {
+    _mm512_store_si512(even_, paired(first, second));
+    even_ += kPairBytes;
+    if (odd_ == nullptr) return;
+    if (begun_) {
+      _mm512_store_si512(odd_, paired(before_, first));
+      odd_ += kPairBytes;
+    }
+    begun_ = true;
+    before_ = second;
+  }
+
+ private:
+  std::byte* even_;
+  std::byte* odd_;
+  __m256i before_;
+  bool begun_ = false;
+};
+
+// One line of sixteen channels: columns of remainder `phase_w` of rows of remainder `phase_h`.
+template <typename T>
+BITLOOM_BF16 void convert_line(const Plan& plan, const T* source, std::int32_t zero_point,
+                               std::int64_t images, std::int64_t phase_h, std::int64_t phase_w,
+                               std::byte* to) {
+  const __m512i zero = _mm512_set1_epi32(zero_point);
+  const __m256i nothing = _mm256_setzero_si256();
+  const std::int64_t pairs = line_pairs(plan);
+  Line line(to, plan.parities == 2 ? to + pairs * kPairBytes : nullptr);
+  for (std::int64_t image = 0; image < images; ++image) {
+    for (std::int64_t r = 0; r < plan.rows; ++r) {
+      const std::int64_t y = r * plan.stride + phase_h - plan.pad;
+      const bool inside = y >= 0 && y < plan.height;
+      const T* row = source + (image * plan.height + y) * plan.width * plan.inputs;
+      for (std::int64_t j = 0; j < plan.pitch; j += 2) {
+        const std::int64_t first = j * plan.stride + phase_w - plan.pad;
+        const std::int64_t second = first + plan.stride;
+        __m256i a = nothing;
+        __m256i b = nothing;
+        if (inside && first >= 0 && first < plan.width) a = load(row + first * plan.inputs, zero);
+        if (inside && second >= 0 && second < plan.width) {
+          b = load(row + second * plan.inputs, zero);
+        }
+        line.add(a, b);
+      }
+    }
+  }
+  // What the last chunk and the last taps read: zeros, since 0 times anything else may be NaN.
+  for (std::int64_t pair = images * plan.image() / 2; pair < pairs; ++pair) {
+    line.add(nothing, nothing);
+  }
+}
+
+// Blocks of channels from `first` on: [block][phase][parity][pair][16][2].
+template <typename T>
+void convert_panel(const Plan& plan, const T* source, std::int32_t zero_point, std::int64_t images,
+                   std::int64_t first, std::int64_t blocks, std::byte* to) {
+  for (std::int64_t block = 0; block < blocks; ++block) {
+    for (std::int64_t phase_h = 0; phase_h < plan.phases_h; ++phase_h) {
+      for (std::int64_t phase_w = 0; phase_w < plan.phases_w; ++phase_w) {
+        convert_line(plan, source + (first + block) * kLanes, zero_point, images, phase_h, phase_w,
+                     to);
+        to += plan.parities * line_pairs(plan) * kPairBytes;
+      }
+    }
+  }
+}
+
+void convert_source(const Plan& plan, const Call& call, std::int64_t image, std::int64_t images,
+                    std::int64_t first, std::int64_t blocks, std::byte* to) {
+  const std::int64_t at = image * plan.height * plan.width * plan.inputs;
+  switch (call.source_dtype) {
+    case DType::kU8:
+      return convert_panel(plan, static_cast<const std::uint8_t*>(call.source) + at,
+                           call.zero_point, images, first, blocks, to);
+    case DType::kS8:
+      return convert_panel(plan, static_cast<const std::int8_t*>(call.source) + at, call.zero_point,
+                           images, first, blocks, to);
+    default:
+      return convert_panel(plan, static_cast<const float*>(call.source) + at, 0, images, first,
+                           blocks, to);
+  }
+}
+
+// rows[k][lane] of 32 bits to lanes[lane][k].
+BITLOOM_BF16 inline void transpose(const __m512i* rows, std::byte* to) {
+  __m512i t[16];
+  __m512i s[16];
+  for (int k = 0; k < 16; k += 2) {
+    t[k] = _mm512_unpacklo_epi32(rows[k], rows[k + 1]);
+    t[k + 1] = _mm512_unpackhi_epi32(rows[k], rows[k + 1]);
+  }
+  // s[4 q + l]: rows 4 q to 4 q + 3 of lanes l, l + 4, l + 8, l + 12.
+  for (int q = 0; q < 4; ++q) {
+    s[4 * q] = _mm512_unpacklo_epi64(t[4 * q], t[4 * q + 2]);
+    s[4 * q + 1] = _mm512_unpackhi_epi64(t[4 * q], t[4 * q + 2]);
+    s[4 * q + 2] = _mm512_unpacklo_epi64(t[4 * q + 1], t[4 * q + 3]);
+    s[4 * q + 3] = _mm512_unpackhi_epi64(t[4 * q + 1], t[4 * q + 3]);
+  }
+  for (int l = 0; l < 4; ++l) {
+    const __m512i a = _mm512_shuffle_i32x4(s[l], s[4 + l], 0x88);  // lanes l, l + 8
+    const __m512i b = _mm512_shuffle_i32x4(s[8 + l], s[12 + l], 0x88);
+    const __m512i c = _mm512_shuffle_i32x4(s[l], s[4 + l], 0xDD);  // lanes l + 4, l + 12
+    const __m512i d = _mm512_shuffle_i32x4(s[8 + l], s[12 + l], 0xDD);
+    _mm512_store_si512(to + l * 64, _mm512_shuffle_i32x4(a, b, 0x88));
+    _mm512_store_si512(to + (l + 4) * 64, _mm512_shuffle_i32x4(c, d, 0x88));
+    _mm512_store_si512(to + (l + 8) * 64, _mm512_shuffle_i32x4(a, b, 0xDD));
+    _mm512_store_si512(to + (l + 12) * 64, _mm512_shuffle_i32x4(c, d, 0xDD));
+  }
+}
+
+// Sixteen outputs of a group: [chunk][16][32], and what else is made of dy on the way.
+class GradientBlock {
+ public:
+  BITLOOM_BF16 GradientBlock(const Plan& plan, const Call& call, std::int64_t image,
+                             std::int64_t output, float* bias_sums)
+      : plan_(plan), bias_sums_(bias_sums) {
+    const std::int64_t at = image * plan.out_height * plan.out_width * plan.outputs + output;
+    gradient_ = call.gradient + at;
+    if (call.data_gradient != nullptr) plain_ = call.data_gradient + at;
+    factor_ = call.data_factor == nullptr ? _mm512_set1_ps(1.0F)
+                                          : _mm512_loadu_ps(call.data_factor + output);
+  }
+
+  BITLOOM_BF16 void convert(std::int64_t images, std::byte* to) {
+    images_ = images;
+    const std::int64_t chunks = chunks_of(plan_, images);
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk, to += kTileBytes) {
+      __m512i pairs[16];
+      for (__m512i& pair : pairs) pair = next();
+      transpose(pairs, to);
+    }
+  }
+
+ private:
+  BITLOOM_BF16 inline __m512i next() {
+    __m512i pair = _mm512_setzero_si512();
+    if (image_ < images_ && y_ < plan_.out_height && x_ < plan_.out_width) {
+      const __m256i first = pixel();
+      const __m256i second = x_ + 1 < plan_.out_width ? pixel() : _mm256_setzero_si256();
+      pair = paired(first, second);
+    }
+    x_ += 2;
+    if (x_ < plan_.pitch) return pair;
+    x_ = 0;
+    if (++y_ < plan_.rows) return pair;
+    y_ = 0;
+    ++image_;
+    if (bias_sums_ != nullptr && image_ <= images_) {
+      _mm512_storeu_ps(bias_sums_, _mm512_add_ps(_mm512_loadu_ps(bias_sums_), sum_));
+    }
+    sum_ = _mm512_setzero_ps();
+    return pair;
+  }
+
+  BITLOOM_BF16 inline __m256i pixel() {
+    const __m512 dy = _mm512_loadu_ps(gradient_);
+    gradient_ += plan_.outputs;
+    sum_ = _mm512_add_ps(sum_, dy);
+    if (plain_ != nullptr) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(plain_), rounded(_mm512_mul_ps(dy, factor_)));
+      plain_ += plan_.outputs;
+    }
+    return rounded(dy);
+  }
+
+  const Plan& plan_;
+  float* bias_sums_;
+  const float* gradient_ = nullptr;
+  Bf16* plain_ = nullptr;
+  __m512 factor_;
+  __m512 sum_ = _mm512_setzero_ps();
+  std::int64_t images_ = 0;
+  std::int64_t image_ = 0, y_ = 0, x_ = 0;
+};
+
+struct alignas(64) TileConfiguration {
+  std::uint8_t palette = 1;
+  std::uint8_t start_row = 0;
+  std::uint8_t reserved[14] = {};
+  std::uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+
+BITLOOM_AMX void begin_tiles() {
+  const TileConfiguration configuration;
+  _tile_loadconfig(&configuration);
+  asm volatile("" ::: "memory");
+}
+BITLOOM_AMX void end_tiles() { _tile_release(); }
+
+struct Sweep {
+  const std::byte* gradient[2];  // tiles of one or two blocks of outputs
+  const std::byte* source[2];    // tiles of one or two taps and blocks of inputs
+  float* sums[2][2];
+  std::int64_t chunks;
+  std::int64_t sums_bytes;  // from output to output
+  bool first;               // the sums begin here
+};
+
+// The intrinsics are assembler that does not tell the compiler what memory it reads and writes.
+template <bool kTwoOutputs, bool kTwoSources>
+BITLOOM_AMX void sweep(const Sweep& job) {
+  asm volatile("" ::: "memory");
+  const std::int64_t stride = job.sums_bytes;
+  if (job.first) {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  } else {
+    _tile_loadd(0, job.sums[0][0], stride);
+    if constexpr (kTwoSources) _tile_loadd(1, job.sums[0][1], stride);
+    if constexpr (kTwoOutputs) _tile_loadd(2, job.sums[1][0], stride);
+    if constexpr (kTwoOutputs && kTwoSources) _tile_loadd(3, job.sums[1][1], stride);
+  }
+  const std::byte* dy0 = job.gradient[0];
+  const std::byte* dy1 = job.gradient[1];
+  const std::byte* x0 = job.source[0];
+  const std::byte* x1 = job.source[1];
+  for (std::int64_t chunk = 0; chunk < job.chunks; ++chunk) {
+    _tile_loadd(4, dy0, 64);
+    _tile_loadd(6, x0, 64);
+    _tile_dpbf16ps(0, 4, 6);
+    if constexpr (kTwoSources) {
+      _tile_loadd(7, x1, 64);
+      _tile_dpbf16ps(1, 4, 7);
+    }
+    if constexpr (kTwoOutputs) {
+      _tile_loadd(5, dy1, 64);
+      _tile_dpbf16ps(2, 5, 6);
+      if constexpr (kTwoSources) _tile_dpbf16ps(3, 5, 7);
+    }
+    dy0 += kTileBytes;
+    dy1 += kTileBytes;
+    x0 += kTileBytes;
+    x1 += kTileBytes;
+  }
+  _tile_stored(0, job.sums[0][0], stride);
+  if constexpr (kTwoSources) _tile_stored(1, job.sums[0][1], stride);
+  if constexpr (kTwoOutputs) _tile_stored(2, job.sums[1][0], stride);
+  if constexpr (kTwoOutputs && kTwoSources) _tile_stored(3, job.sums[1][1], stride);
+  asm volatile("" ::: "memory");
+}
+
+// A tap of a block of inputs, where its pixels begin.
+const std::byte* tap_source(const Plan& plan, const std::byte* panel, std::int64_t block,
+                            std::int64_t u, std::int64_t v) {
+  const std::int64_t line = (u % plan.stride) * plan.phases_w + v % plan.stride;
+  const std::int64_t distance = u / plan.stride * plan.pitch + v / plan.stride;
+  const std::int64_t pairs = line_pairs(plan);
+  return panel + block * block_bytes(plan) +
+         ((line * plan.parities + distance % 2) * pairs + distance / 2) * kPairBytes;
+}
+
+// Sums of all taps of a panel's blocks for one or two blocks of outputs over a group.
+void sweep_panel(const Plan& plan, const std::byte* panel, std::int64_t first_block,
+                 std::int64_t blocks, const std::byte* gradient, bool two_outputs, float* sums,
+                 std::int64_t images, bool first) {
+  const std::int64_t taps = plan.kernel_h * plan.kernel_w;
+  const std::int64_t of_output = taps * plan.inputs;
+  Sweep job{.gradient = {gradient, gradient + (two_outputs ? gradient_block_bytes(plan) : 0)},
+            .source = {},
+            .sums = {},
+            .chunks = chunks_of(plan, images),
+            .sums_bytes = of_output * static_cast<std::int64_t>(sizeof(float)),
+            .first = first};
+  const std::int64_t columns = taps * blocks;
+  for (std::int64_t column = 0; column < columns; column += 2) {
+    const bool two_sources = column + 1 < columns;
+    for (std::int64_t k = 0; k < (two_sources ? 2 : 1); ++k) {
+      const std::int64_t tap = (column + k) / blocks;
+      const std::int64_t block = (column + k) % blocks;
+      job.source[k] = tap_source(plan, panel, block, tap / plan.kernel_w, tap % plan.kernel_w);
+      job.sums[0][k] = sums + tap * plan.inputs + (first_block + block) * kLanes;
+      job.sums[1][k] = job.sums[0][k] + (two_outputs ? kLanes * of_output : 0);
+    }
+    if (!two_sources) job.source[1] = job.source[0];
+    if (two_outputs) {
+      two_sources ? sweep<true, true>(job) : sweep<true, false>(job);
+    } else {
+      two_sources ? sweep<false, true>(job) : sweep<false, false>(job);
+    }
+  }
+}
+
+}  // namespace
+
+bool amx_weight_gradient_runs() noexcept {
+  if (effective_isa() != Isa::kAvx512Amx) return false;
+  // Linux gives a process its tiles when it asks for them; oneDNN asks as well.
+  constexpr long kRequestPermission = 0x1023;
+  constexpr long kTileData = 18;
+  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+}
+
+void amx_weight_gradient(const Plan& plan, const Call& call, const Part& part) noexcept {
+  const std::int64_t taps = plan.kernel_h * plan.kernel_w;
+  const std::int64_t output_blocks = (part.last_output - part.first_output) / kLanes;
+  std::byte* const panel = part.scratch;
+  std::byte* const gradient =
+      panel + aligned(static_cast<std::size_t>(plan.panel * block_bytes(plan)));
+  for (std::int64_t image = part.first_image; image < part.last_image; image += plan.group) {
+    const std::int64_t images = std::min(plan.group, part.last_image - image);
+    for (std::int64_t block = 0; block < output_blocks; ++block) {
+      const std::int64_t output = part.first_output + block * kLanes;
+      float* bias = call.bias_gradient == nullptr ? nullptr : part.bias_gradient + output;
+      GradientBlock(plan, call, image, output, bias)
+          .convert(images, gradient + block * gradient_block_bytes(plan));
+    }
+    for (std::int64_t i = 0; i < plan.inputs / kLanes; i += plan.panel) {
+      const std::int64_t blocks = std::min(plan.panel, plan.inputs / kLanes - i);
+      convert_source(plan, call, image, images, i, blocks, panel);
+      begin_tiles();
+      for (std::int64_t block = 0; block < output_blocks; block += 2) {
+        const std::int64_t output = part.first_output + block * kLanes;
+        sweep_panel(plan, panel, i, blocks, gradient + block * gradient_block_bytes(plan),
+                    block + 1 < output_blocks, part.weight_gradient + output * taps * plan.inputs,
+                    images, image == part.first_image);
+      }
+      end_tiles();
+    }
+  }
+}
+
+#else
+
+bool amx_weight_gradient_runs() noexcept { return false; }
+void amx_weight_gradient(const Plan&, const Call&, const Part&) noexcept {}
+
+#endif
+
+}  // namespace bitloom::kernels
