@@ -200,7 +200,7 @@ TEST(ElementwiseChain, MatchesItsReferenceOnEveryTarget) {
       }
     }
   });
-  EXPECT_EQ(checked, targets * 7 * 2 * static_cast<int>(cases().size()));
+  EXPECT_EQ(checked, targets * 8 * 2 * static_cast<int>(cases().size()));
 }
 
 // The passes that the chain replaces, one after another: each rounds where the chain rounds.
