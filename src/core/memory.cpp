@@ -31,7 +31,7 @@ void prefer_large_pages([[maybe_unused]] void* at, [[maybe_unused]] std::size_t 
   const auto start = reinterpret_cast<std::uintptr_t>(at);
   const std::uintptr_t first = (start + page - 1) / page * page;
   const std::uintptr_t last = (start + bytes) / page * page;
-  madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  madvise(static_cast<std::byte*>(at) + (first - start), last - first, MADV_HUGEPAGE);
 #endif
 }
 

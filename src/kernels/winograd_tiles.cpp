@@ -22,7 +22,6 @@ constexpr std::int64_t kGroupLine = kWinogradGroupLine;
 using D = hn::CappedTag<float, kWinogradLine>;
 using V = hn::Vec<D>;
 constexpr int kLanes = static_cast<int>(hn::MaxLanes(D()));
-constexpr int kVectors = static_cast<int>(kLine) / kLanes;  // of a line
 
 // The points are 0, 1, -1, 2, -2 and infinity.
 

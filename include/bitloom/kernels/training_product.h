@@ -29,15 +29,17 @@ struct TrainingProblem {
 
 /// Formulas: f32_conv2d.h and f32_linear.h, with the reals of codes (scale * (code - zero_point)).
 ///
-/// f32: Winograd's kernel where it pays (winograd_conv2d.h; the gradient of weights reads codes as
-///   they are), else oneDNN on f32 operands; codes are dequantized into scratch first.
+/// f32: Winograd's kernel where it pays (winograd_conv2d.h) and, for the weights of depthwise 3x3
+///   windows, depthwise_weight_gradient.h, which read codes as they are; else oneDNN on f32
+///   operands; codes are dequantized into scratch first.
 /// bf16: operands are rounded to bf16, half to even; sums and results are f32. Codes are exact
 ///   there, so their scales come in beside them: dw = s_x * sum bf16(dy) * code_x, and
 ///   dx = sum bf16(dy * s_w[o] * slope[o]) * code_w; each is rounded once, in dy. Biases and their
-///   gradients are f32. What stays f32: groups (oneDNN 3.2's bf16 depthwise kernels take up to 20
-///   times as long), fewer than 16 input channels (a stem costs little and gains nothing),
-///   directions for which only a slow bf16 kernel exists, and without AMX what Winograd's kernel
-///   does faster in f32.
+///   gradients are f32. Gradients of weights are bf16_weight_gradient.h's where channels come in
+///   sixteens: all of them on AMX, else those that it does faster. What stays f32: groups
+///   (oneDNN 3.2's bf16 depthwise kernels take up to 20 times as long), fewer than 16 input
+///   channels (a stem costs little and gains nothing), directions for which only a slow bf16 kernel
+///   exists, and without AMX what Winograd's kernel does faster in f32.
 /// A call allocates nothing of ours; results depend on shapes, precision and thread count alone.
 class TrainingProduct {
  public:
