@@ -6,9 +6,10 @@
 #include "f32_primitive.h"
 
 #if defined(__x86_64__) && defined(__linux__)
-#include <immintrin.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "bf16_lines.h"
 #endif
 
 // GCC 12 takes the undefined registers inside its own intrinsics for ours (its bug 105593).
@@ -49,20 +50,7 @@ std::int64_t gradient_block_bytes(const Plan& plan) {
 }  // namespace
 
 AmxWeightGradientPlan plan_amx_weight_gradient(const F32Conv2dProblem& problem) {
-  const Shape output = conv2d_output("bf16 weight gradient", problem);
-  const Shape& x = problem.source;
-  const Shape& w = problem.weight;
-  Plan plan{.images = x.n(),
-            .height = x.h(),
-            .width = x.w(),
-            .inputs = x.c(),
-            .out_height = output.h(),
-            .out_width = output.w(),
-            .outputs = output.c(),
-            .kernel_h = w.h(),
-            .kernel_w = w.w(),
-            .stride = problem.window.stride,
-            .pad = problem.window.pad};
+  Plan plan{Bf16WeightGradient::Sizes(problem)};
   const std::int64_t reach_h = (plan.kernel_h - 1) / plan.stride;
   const std::int64_t reach_w = (plan.kernel_w - 1) / plan.stride;
   // At stride 1 the zeros before a row serve the row above as well.
@@ -93,43 +81,27 @@ namespace {
 #define BITLOOM_AMX                                                                         \
   __attribute__((target("amx-tile,amx-bf16,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16"), \
                  noinline))
-#define BITLOOM_BF16 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
 
 // Two pixels of sixteen channels: first and second of each channel side by side.
-BITLOOM_BF16 inline __m512i paired(__m256i first, __m256i second) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  const __m512i both = _mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1);
-  return _mm512_permutexvar_epi16(order, both);
+BITLOOM_BF16_LINES inline __m512i pair_of(__m256i first, __m256i second) {
+  return paired(_mm512_inserti64x4(_mm512_castsi256_si512(first), second, 1));
 }
-BITLOOM_BF16 inline __m256i rounded(__m512 v) {
+BITLOOM_BF16_LINES inline __m256i rounded(__m512 v) {
   return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
-}
-
-BITLOOM_BF16 inline __m256i load(const float* from, __m512i /*zero_point*/) {
-  return rounded(_mm512_loadu_ps(from));
-}
-BITLOOM_BF16 inline __m256i load(const std::uint8_t* from, __m512i zero_point) {
-  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return rounded(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), zero_point)));
-}
-BITLOOM_BF16 inline __m256i load(const std::int8_t* from, __m512i zero_point) {
-  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return rounded(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepi8_epi32(codes), zero_point)));
 }
 
 // Writes one line pixel by pixel: pairs (0, 1), (2, 3), ... and, where taps begin at odd pixels
 // too, (1, 2), (3, 4), ...
 class Line {
  public:
-  BITLOOM_BF16 Line(std::byte* even, std::byte* odd)
+  BITLOOM_BF16_LINES Line(std::byte* even, std::byte* odd)
       : even_(even), odd_(odd), before_(_mm256_setzero_si256()) {}
-  BITLOOM_BF16 void add(__m256i first, __m256i second) {
-    _mm512_store_si512(even_, paired(first, second));
+  BITLOOM_BF16_LINES void add(__m256i first, __m256i second) {
+    _mm512_store_si512(even_, pair_of(first, second));
     even_ += kPairBytes;
     if (odd_ == nullptr) return;
     if (begun_) {
-      _mm512_store_si512(odd_, paired(before_, first));
+      _mm512_store_si512(odd_, pair_of(before_, first));
       odd_ += kPairBytes;
     }
     begun_ = true;
@@ -145,9 +117,9 @@ class Line {
 
 // One line of sixteen channels: columns of remainder `phase_w` of rows of remainder `phase_h`.
 template <typename T>
-BITLOOM_BF16 void convert_line(const Plan& plan, const T* source, std::int32_t zero_point,
-                               std::int64_t images, std::int64_t phase_h, std::int64_t phase_w,
-                               std::byte* to) {
+BITLOOM_BF16_LINES void convert_line(const Plan& plan, const T* source, std::int32_t zero_point,
+                                     std::int64_t images, std::int64_t phase_h,
+                                     std::int64_t phase_w, std::byte* to) {
   const __m512i zero = _mm512_set1_epi32(zero_point);
   const __m256i nothing = _mm256_setzero_si256();
   const std::int64_t pairs = line_pairs(plan);
@@ -162,9 +134,10 @@ BITLOOM_BF16 void convert_line(const Plan& plan, const T* source, std::int32_t z
         const std::int64_t second = first + plan.stride;
         __m256i a = nothing;
         __m256i b = nothing;
-        if (inside && first >= 0 && first < plan.width) a = load(row + first * plan.inputs, zero);
+        if (inside && first >= 0 && first < plan.width)
+          a = rounded(load(row + first * plan.inputs, zero));
         if (inside && second >= 0 && second < plan.width) {
-          b = load(row + second * plan.inputs, zero);
+          b = rounded(load(row + second * plan.inputs, zero));
         }
         line.add(a, b);
       }
@@ -208,7 +181,7 @@ void convert_source(const Plan& plan, const Call& call, std::int64_t image, std:
 }
 
 // rows[k][lane] of 32 bits to lanes[lane][k].
-BITLOOM_BF16 inline void transpose(const __m512i* rows, std::byte* to) {
+BITLOOM_BF16_LINES inline void transpose(const __m512i* rows, std::byte* to) {
   __m512i t[16];
   __m512i s[16];
   for (int k = 0; k < 16; k += 2) {
@@ -237,8 +210,8 @@ BITLOOM_BF16 inline void transpose(const __m512i* rows, std::byte* to) {
 // Sixteen outputs of a group: [chunk][16][32], and what else is made of dy on the way.
 class GradientBlock {
  public:
-  BITLOOM_BF16 GradientBlock(const Plan& plan, const Call& call, std::int64_t image,
-                             std::int64_t output, float* bias_sums)
+  BITLOOM_BF16_LINES GradientBlock(const Plan& plan, const Call& call, std::int64_t image,
+                                   std::int64_t output, float* bias_sums)
       : plan_(plan), bias_sums_(bias_sums) {
     const std::int64_t at = image * plan.out_height * plan.out_width * plan.outputs + output;
     gradient_ = call.gradient + at;
@@ -247,7 +220,7 @@ class GradientBlock {
                                           : _mm512_loadu_ps(call.data_factor + output);
   }
 
-  BITLOOM_BF16 void convert(std::int64_t images, std::byte* to) {
+  BITLOOM_BF16_LINES void convert(std::int64_t images, std::byte* to) {
     images_ = images;
     const std::int64_t chunks = chunks_of(plan_, images);
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk, to += kTileBytes) {
@@ -258,12 +231,12 @@ class GradientBlock {
   }
 
  private:
-  BITLOOM_BF16 inline __m512i next() {
+  BITLOOM_BF16_LINES inline __m512i next() {
     __m512i pair = _mm512_setzero_si512();
     if (image_ < images_ && y_ < plan_.out_height && x_ < plan_.out_width) {
       const __m256i first = pixel();
       const __m256i second = x_ + 1 < plan_.out_width ? pixel() : _mm256_setzero_si256();
-      pair = paired(first, second);
+      pair = pair_of(first, second);
     }
     x_ += 2;
     if (x_ < plan_.pitch) return pair;
@@ -278,7 +251,7 @@ class GradientBlock {
     return pair;
   }
 
-  BITLOOM_BF16 inline __m256i pixel() {
+  BITLOOM_BF16_LINES inline __m256i pixel() {
     const __m512 dy = _mm512_loadu_ps(gradient_);
     gradient_ += plan_.outputs;
     sum_ = _mm512_add_ps(sum_, dy);

@@ -9,7 +9,7 @@
 #include "f32_primitive.h"
 
 #if defined(__x86_64__)
-#include <immintrin.h>
+#include "bf16_lines.h"
 #endif
 
 // GCC 12 takes the undefined registers inside its own intrinsics for ours (its bug 105593).
@@ -34,9 +34,6 @@ std::int64_t source_bytes(const Plan& plan) {  // of one image, converted
 std::int64_t gradient_bytes(const Plan& plan) {
   return plan.out_height * plan.out_pairs * plan.outputs * 4;
 }
-std::int64_t weight_count(const Plan& plan) {
-  return plan.outputs * plan.kernel_h * plan.kernel_w * plan.inputs;
-}
 
 // Where one thread's scratch lies.
 struct Workspace {
@@ -50,28 +47,9 @@ struct Workspace {
 #define BITLOOM_BF16 \
   __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,avx512vbmi2")))
 
-// Two pixels of sixteen channels: first and second of each channel side by side.
-BITLOOM_BF16 inline __m512i paired(__m512i halves) {
-  const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24,
-                                         8, 23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-  return _mm512_permutexvar_epi16(order, halves);
-}
-
 // Sixteen bf16 of `first` below sixteen of `second`.
 BITLOOM_BF16 inline __m512i rounded(__m512 first, __m512 second) {
   return reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(second, first));
-}
-
-BITLOOM_BF16 inline __m512 load(const float* from, __m512i /*zero_point*/) {
-  return _mm512_loadu_ps(from);
-}
-BITLOOM_BF16 inline __m512 load(const std::uint8_t* from, __m512i zero_point) {
-  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), zero_point));
-}
-BITLOOM_BF16 inline __m512 load(const std::int8_t* from, __m512i zero_point) {
-  const __m128i codes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepi8_epi32(codes), zero_point));
 }
 
 // One source row of sixteen channels: [phase][pair][16][2], 0 outside.
@@ -309,20 +287,7 @@ void add_images(const Plan&, const Call&, std::int64_t, std::int64_t, const Work
 #endif
 
 Plan make_plan(const F32Conv2dProblem& problem) {
-  const Shape output = conv2d_output("bf16 weight gradient", problem);
-  const Shape& x = problem.source;
-  const Shape& w = problem.weight;
-  Plan plan{.images = x.n(),
-            .height = x.h(),
-            .width = x.w(),
-            .inputs = x.c(),
-            .out_height = output.h(),
-            .out_width = output.w(),
-            .outputs = output.c(),
-            .kernel_h = w.h(),
-            .kernel_w = w.w(),
-            .stride = problem.window.stride,
-            .pad = problem.window.pad};
+  Plan plan{Bf16WeightGradient::Sizes(problem)};
   plan.phases = std::min(plan.stride, plan.kernel_w);
   plan.out_pairs = (plan.out_width + 1) / 2;
   const std::int64_t farthest = (plan.kernel_w - 1) / plan.stride;
@@ -333,6 +298,21 @@ Plan make_plan(const F32Conv2dProblem& problem) {
 }
 
 }  // namespace
+
+Bf16WeightGradient::Sizes::Sizes(const F32Conv2dProblem& problem)
+    : images(problem.source.n()),
+      height(problem.source.h()),
+      width(problem.source.w()),
+      inputs(problem.source.c()),
+      kernel_h(problem.weight.h()),
+      kernel_w(problem.weight.w()),
+      stride(problem.window.stride),
+      pad(problem.window.pad) {
+  const Shape output = conv2d_output("bf16 weight gradient", problem);
+  out_height = output.h();
+  out_width = output.w();
+  outputs = output.c();
+}
 
 bool Bf16WeightGradient::supports(const F32Conv2dProblem& problem) {
   const std::int64_t kw = problem.weight.w();
@@ -348,7 +328,7 @@ Bf16WeightGradient::Bf16WeightGradient(const F32Conv2dProblem& problem)
   // Sums of large weights pass through the caches once a group: better a part of them a thread.
   constexpr std::int64_t kManyWeights = 128 * 1024;
   const bool by_outputs =
-      tiles_ && weight_count(plan_) > kManyWeights && plan_.outputs >= 2 * kLanes * threads();
+      tiles_ && plan_.weights() > kManyWeights && plan_.outputs >= 2 * kLanes * threads();
   output_pieces_ = by_outputs ? threads() : 1;
   image_pieces_ = by_outputs ? 1 : std::clamp<std::int64_t>(plan_.images, 1, threads());
 }
@@ -378,7 +358,7 @@ std::size_t Bf16WeightGradient::thread_bytes() const {
 }
 
 std::size_t Bf16WeightGradient::sum_bytes() const {
-  return aligned(static_cast<std::size_t>(weight_count(plan_)) * sizeof(float));
+  return aligned(static_cast<std::size_t>(plan_.weights()) * sizeof(float));
 }
 
 std::size_t Bf16WeightGradient::scratch_bytes() const {
@@ -430,7 +410,7 @@ void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcep
                  job.weights);
     }
   });
-  const std::int64_t row = weight_count(plan_) / plan_.outputs;
+  const std::int64_t row = plan_.weights() / plan_.outputs;
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / row);
   parallel_for(plan_.outputs, grain, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t o = begin; o < end; ++o) {

@@ -50,11 +50,18 @@ class Bf16WeightGradient {
   std::size_t scratch_bytes() const;
   void run(const Call& call, std::byte* scratch) const noexcept;
 
-  /// Sizes that everything below follows from, without AMX.
-  struct Plan {
+  /// Sizes that everything below follows from.
+  struct Sizes {
+    explicit Sizes(const F32Conv2dProblem& problem);
+    std::int64_t weights() const { return outputs * kernel_h * kernel_w * inputs; }
+
     std::int64_t images, height, width, inputs;   // of the source
     std::int64_t out_height, out_width, outputs;  // of the gradient
     std::int64_t kernel_h, kernel_w, stride, pad;
+  };
+
+  /// Without AMX.
+  struct Plan : Sizes {
     std::int64_t phases;     // columns of one remainder by the stride lie together
     std::int64_t row_pairs;  // of one phase of one source row, with what taps read beyond
     std::int64_t out_pairs;  // of one gradient row
@@ -70,10 +77,7 @@ class Bf16WeightGradient {
   /// q runs over the whole line in steps of 32 pixels, a product of tiles each. At stride s there
   /// is a line of source pixels for each remainder of row and column. Zeros on the right of a row
   /// are those on the left of the next, likewise between images.
-  struct TilePlan {
-    std::int64_t images, height, width, inputs;   // of the source
-    std::int64_t out_height, out_width, outputs;  // of the gradient
-    std::int64_t kernel_h, kernel_w, stride, pad;
+  struct TilePlan : Sizes {
     std::int64_t pitch;               // pixels from row to row, even
     std::int64_t rows;                // of an image, with those of zeros
     std::int64_t phases_h, phases_w;  // lines of source pixels
