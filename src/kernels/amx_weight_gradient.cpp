@@ -280,9 +280,12 @@ struct alignas(64) TileConfiguration {
   std::uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
 
+// Not on the stack: GCC's intrinsic names eight of the bytes that it reads, the compiler may leave
+// out stores of the others.
+constexpr TileConfiguration kTiles;
+
 BITLOOM_AMX void begin_tiles() {
-  const TileConfiguration configuration;
-  _tile_loadconfig(&configuration);
+  _tile_loadconfig(&kTiles);
   asm volatile("" ::: "memory");
 }
 BITLOOM_AMX void end_tiles() { _tile_release(); }

@@ -176,6 +176,13 @@ class TrainingProduct::Impl {
  private:
   bool source_is_codes() const { return problem_.source_dtype != DType::kF32; }
   bool weight_is_codes() const { return problem_.weight_dtype != DType::kF32; }
+  // What kernels that read codes multiply and subtract; of reals nothing.
+  float source_scale(const Backward& call) const {
+    return source_is_codes() ? call.source_rows.scale[0] : 1.0F;
+  }
+  std::int32_t source_zero_point(const Backward& call) const {
+    return source_is_codes() ? call.source_rows.format.zero_point : 0;
+  }
   bool bf16_data() const { return data_.has_value() && data_->bf16; }
   // Without scales both backward directions read the same dy.
   bool shares_gradient() const { return bf16_data() && !weight_is_codes(); }
@@ -186,7 +193,7 @@ class TrainingProduct::Impl {
   void weights_in_f32(const Backward& call, Pieces pieces);
   void weights_in_bf16(const Backward& call, TensorView shared, Pieces pieces);
   void weights_by_channels(const Backward& call, std::byte* scratch);
-  void weights_by_pairs(const Backward& call, TensorView data_gradient, std::byte* scratch);
+  void weights_by_own(const Backward& call, TensorView data_gradient, std::byte* scratch);
   void data_in_f32(const Backward& call, Pieces pieces);
   void data_in_bf16(const Backward& call, TensorView gradient, Pieces pieces);
 
@@ -253,7 +260,7 @@ void TrainingProduct::Impl::backward(const Backward& call, std::byte* scratch) {
       weights_by_channels(call, pieces.rest());
     } else if (own_) {
       rounded = wants_data && bf16_data();
-      weights_by_pairs(call, rounded ? gradient : TensorView(), pieces.rest());
+      weights_by_own(call, rounded ? gradient : TensorView(), pieces.rest());
     } else if (weights_->bf16) {
       rounded = shares_gradient();
       weights_in_bf16(call, rounded ? gradient : TensorView(), pieces);
@@ -304,25 +311,23 @@ ConstTensorView TrainingProduct::Impl::bf16_source(const Backward& call, Pieces&
 }
 
 void TrainingProduct::Impl::weights_by_channels(const Backward& call, std::byte* scratch) {
-  const bool codes = source_is_codes();
   depthwise_->run({.source = call.source.raw(),
                    .source_dtype = problem_.source_dtype,
-                   .zero_point = codes ? call.source_rows.format.zero_point : 0,
+                   .zero_point = source_zero_point(call),
                    .gradient = call.gradient.data<float>(),
-                   .scale = codes ? call.source_rows.scale[0] : 1.0F,
+                   .scale = source_scale(call),
                    .weight_gradient = call.weight_gradient.data<float>(),
                    .bias_gradient = problem_.bias ? call.bias_gradient.data<float>() : nullptr},
                   scratch);
 }
 
-void TrainingProduct::Impl::weights_by_pairs(const Backward& call, TensorView data_gradient,
-                                             std::byte* scratch) {
-  const bool codes = source_is_codes();
+void TrainingProduct::Impl::weights_by_own(const Backward& call, TensorView data_gradient,
+                                           std::byte* scratch) {
   own_->run({.source = call.source.raw(),
              .source_dtype = problem_.source_dtype,
-             .zero_point = codes ? call.source_rows.format.zero_point : 0,
+             .zero_point = source_zero_point(call),
              .gradient = call.gradient.data<float>(),
-             .scale = codes ? call.source_rows.scale[0] : 1.0F,
+             .scale = source_scale(call),
              .weight_gradient = call.weight_gradient.data<float>(),
              .bias_gradient = problem_.bias ? call.bias_gradient.data<float>() : nullptr,
              .data_factor = data_gradient.empty() ? nullptr : data_factor(call),
@@ -346,13 +351,9 @@ void TrainingProduct::Impl::weights_in_bf16(const Backward& call, TensorView sha
 
 void TrainingProduct::Impl::weights_in_f32(const Backward& call, Pieces pieces) {
   if (auto* winograd = std::get_if<WinogradConv2d>(&weights_->product)) {
-    WinogradConv2d::Codes codes;
-    if (source_is_codes()) {
-      codes = {.scale = call.source_rows.scale[0],
-               .zero_point = call.source_rows.format.zero_point};
-    }
-    winograd->backward_weights(call.source, call.gradient, call.weight_gradient, call.bias_gradient,
-                               pieces.rest(), codes);
+    winograd->backward_weights(
+        call.source, call.gradient, call.weight_gradient, call.bias_gradient, pieces.rest(),
+        {.scale = source_scale(call), .zero_point = source_zero_point(call)});
     return;
   }
   ConstTensorView x = call.source;
