@@ -1,6 +1,7 @@
 #include "amx_weight_gradient.h"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "bitloom/core/cpu.h"
 #include "f32_primitive.h"
@@ -15,6 +16,7 @@
 // GCC 12 takes the undefined registers inside its own intrinsics for ours (its bug 105593).
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 
 namespace bitloom::kernels {
@@ -31,8 +33,8 @@ constexpr std::int64_t kTileBytes = 1024;
 // A panel of the source and two blocks of the gradient in a second-level cache of 2 MB.
 constexpr std::int64_t kGroupBytes = 1024 * 1024;
 
-std::int64_t chunks_of(const Plan& plan, std::int64_t images) {
-  return (images * plan.image() + kChunk - 1) / kChunk;
+std::int64_t chunks_of(const Plan& plan, std::int64_t rows) {
+  return (rows * plan.pitch + kChunk - 1) / kChunk;
 }
 // Pairs of one line, with what the last taps read beyond it.
 std::int64_t line_pairs(const Plan& plan) {
@@ -51,6 +53,12 @@ std::int64_t gradient_block_bytes(const Plan& plan) {
 
 AmxWeightGradientPlan plan_amx_weight_gradient(const F32Conv2dProblem& problem) {
   Plan plan{Bf16WeightGradient::Sizes(problem)};
+  plan.channels = plan.inputs;
+  plan.window_row = plan.kernel_w * plan.channels;
+  if (plan.unfolds()) {
+    plan.inputs = (plan.window_row + kLanes - 1) / kLanes * kLanes;
+    plan.kernel_w = 1;
+  }
   const std::int64_t reach_h = (plan.kernel_h - 1) / plan.stride;
   const std::int64_t reach_w = (plan.kernel_w - 1) / plan.stride;
   // At stride 1 the zeros before a row serve the row above as well.
@@ -62,9 +70,10 @@ AmxWeightGradientPlan plan_amx_weight_gradient(const F32Conv2dProblem& problem) 
   plan.phases_w = std::min(plan.stride, plan.kernel_w);
   plan.parities = reach_w > 0 ? 2 : 1;
   plan.panel = std::min<std::int64_t>(2, plan.inputs / kLanes);
-  plan.group = 1;
-  const std::int64_t of_one = plan.panel * block_bytes(plan) + 2 * gradient_block_bytes(plan);
-  plan.group = std::clamp<std::int64_t>(kGroupBytes / of_one, 1, plan.images);
+  const std::int64_t row_bytes = plan.pitch / 2 * kPairBytes *
+                                 (plan.panel * plan.phases_h * plan.phases_w * plan.parities + 2);
+  const std::int64_t all = std::max<std::int64_t>(1, plan.images * plan.rows);
+  plan.group = std::clamp<std::int64_t>(kGroupBytes / row_bytes, 1, all);
   return plan;
 }
 
@@ -89,6 +98,11 @@ BITLOOM_BF16_LINES inline __m512i pair_of(__m256i first, __m256i second) {
 BITLOOM_BF16_LINES inline __m256i rounded(__m512 v) {
   return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v));
 }
+
+// Rows of a group, counted through all images.
+struct Rows {
+  std::int64_t first, last;
+};
 
 // Writes one line pixel by pixel: pairs (0, 1), (2, 3), ... and, where taps begin at odd pixels
 // too, (1, 2), (3, 4), ...
@@ -115,68 +129,104 @@ class Line {
   bool begun_ = false;
 };
 
-// One line of sixteen channels: columns of remainder `phase_w` of rows of remainder `phase_h`.
+// Sixteen channels of the pixels of a row.
 template <typename T>
-BITLOOM_BF16_LINES void convert_line(const Plan& plan, const T* source, std::int32_t zero_point,
-                                     std::int64_t images, std::int64_t phase_h,
-                                     std::int64_t phase_w, std::byte* to) {
+class Channels {
+ public:
+  Channels(const Plan& plan, const T* source, std::int64_t block)
+      : plan_(plan), source_(source + block * kLanes) {}
+  BITLOOM_BF16_LINES inline __m256i at(std::int64_t row, std::int64_t x, __m512i zero) const {
+    if (x < 0 || x >= plan_.width) return _mm256_setzero_si256();
+    return rounded(load(source_ + (row * plan_.width + x) * plan_.channels, zero));
+  }
+
+ private:
+  const Plan& plan_;
+  const T* source_;
+};
+
+// Sixteen of what lies under a row of the window: few channels of neighbouring columns.
+template <typename T>
+class WindowRow {
+ public:
+  WindowRow(const Plan& plan, const T* source, std::int64_t block)
+      : source_(source),
+        channels_(plan.channels),
+        row_(plan.width * plan.channels),
+        first_(block * kLanes),
+        most_(std::min(kLanes, plan.window_row - first_)) {}
+  BITLOOM_BF16_LINES inline __m256i at(std::int64_t row, std::int64_t x, __m512i zero) const {
+    const std::int64_t begin = x * channels_ + first_;
+    const std::int64_t from = std::clamp<std::int64_t>(-begin, 0, kLanes);
+    const std::int64_t to = std::clamp<std::int64_t>(row_ - begin, from, std::max(from, most_));
+    const auto mask = static_cast<__mmask16>((1U << to) - (1U << from));
+    return rounded(load(source_ + row * row_ + begin, zero, mask));
+  }
+
+ private:
+  const T* source_;
+  std::int64_t channels_, row_, first_, most_;
+};
+
+// One line: columns of remainder `phase_w` of rows of remainder `phase_h`.
+template <class Pixels>
+BITLOOM_BF16_LINES void convert_line(const Plan& plan, const Pixels& pixels,
+                                     std::int32_t zero_point, const Rows& rows,
+                                     std::int64_t phase_h, std::int64_t phase_w, std::byte* to) {
   const __m512i zero = _mm512_set1_epi32(zero_point);
   const __m256i nothing = _mm256_setzero_si256();
   const std::int64_t pairs = line_pairs(plan);
   Line line(to, plan.parities == 2 ? to + pairs * kPairBytes : nullptr);
-  for (std::int64_t image = 0; image < images; ++image) {
-    for (std::int64_t r = 0; r < plan.rows; ++r) {
-      const std::int64_t y = r * plan.stride + phase_h - plan.pad;
-      const bool inside = y >= 0 && y < plan.height;
-      const T* row = source + (image * plan.height + y) * plan.width * plan.inputs;
-      for (std::int64_t j = 0; j < plan.pitch; j += 2) {
-        const std::int64_t first = j * plan.stride + phase_w - plan.pad;
-        const std::int64_t second = first + plan.stride;
-        __m256i a = nothing;
-        __m256i b = nothing;
-        if (inside && first >= 0 && first < plan.width)
-          a = rounded(load(row + first * plan.inputs, zero));
-        if (inside && second >= 0 && second < plan.width) {
-          b = rounded(load(row + second * plan.inputs, zero));
-        }
-        line.add(a, b);
-      }
+  // With the rows that the last taps read; zeros below the last image, since 0 times anything else
+  // may be NaN.
+  const std::int64_t last =
+      std::min(plan.images * plan.rows, rows.last + (plan.kernel_h - 1) / plan.stride + 1);
+  std::int64_t written = 0;
+  for (std::int64_t row = rows.first; row < last && written < pairs; ++row) {
+    const std::int64_t y = row % plan.rows * plan.stride + phase_h - plan.pad;
+    const bool inside = y >= 0 && y < plan.height;
+    const std::int64_t source_row = row / plan.rows * plan.height + y;
+    for (std::int64_t j = 0; j < plan.pitch && written < pairs; j += 2, ++written) {
+      const std::int64_t x = j * plan.stride + phase_w - plan.pad;
+      const __m256i first = inside ? pixels.at(source_row, x, zero) : nothing;
+      const __m256i second = inside ? pixels.at(source_row, x + plan.stride, zero) : nothing;
+      line.add(first, second);
     }
   }
-  // What the last chunk and the last taps read: zeros, since 0 times anything else may be NaN.
-  for (std::int64_t pair = images * plan.image() / 2; pair < pairs; ++pair) {
-    line.add(nothing, nothing);
-  }
+  for (; written < pairs; ++written) line.add(nothing, nothing);
 }
 
 // Blocks of channels from `first` on: [block][phase][parity][pair][16][2].
-template <typename T>
-void convert_panel(const Plan& plan, const T* source, std::int32_t zero_point, std::int64_t images,
-                   std::int64_t first, std::int64_t blocks, std::byte* to) {
-  for (std::int64_t block = 0; block < blocks; ++block) {
+template <template <typename> class Pixels, typename T>
+void convert_panel(const Plan& plan, const Call& call, const Rows& rows, std::int64_t first,
+                   std::int64_t blocks, std::byte* to) {
+  for (std::int64_t block = first; block < first + blocks; ++block) {
+    const Pixels<T> pixels(plan, static_cast<const T*>(call.source), block);
     for (std::int64_t phase_h = 0; phase_h < plan.phases_h; ++phase_h) {
       for (std::int64_t phase_w = 0; phase_w < plan.phases_w; ++phase_w) {
-        convert_line(plan, source + (first + block) * kLanes, zero_point, images, phase_h, phase_w,
-                     to);
+        convert_line(plan, pixels, call.zero_point, rows, phase_h, phase_w, to);
         to += plan.parities * line_pairs(plan) * kPairBytes;
       }
     }
   }
 }
 
-void convert_source(const Plan& plan, const Call& call, std::int64_t image, std::int64_t images,
-                    std::int64_t first, std::int64_t blocks, std::byte* to) {
-  const std::int64_t at = image * plan.height * plan.width * plan.inputs;
+template <typename T>
+void convert_source(const Plan& plan, const Call& call, const Rows& rows, std::int64_t first,
+                    std::int64_t blocks, std::byte* to) {
+  if (plan.unfolds()) return convert_panel<WindowRow, T>(plan, call, rows, first, blocks, to);
+  convert_panel<Channels, T>(plan, call, rows, first, blocks, to);
+}
+
+void convert_source(const Plan& plan, const Call& call, const Rows& rows, std::int64_t first,
+                    std::int64_t blocks, std::byte* to) {
   switch (call.source_dtype) {
     case DType::kU8:
-      return convert_panel(plan, static_cast<const std::uint8_t*>(call.source) + at,
-                           call.zero_point, images, first, blocks, to);
+      return convert_source<std::uint8_t>(plan, call, rows, first, blocks, to);
     case DType::kS8:
-      return convert_panel(plan, static_cast<const std::int8_t*>(call.source) + at, call.zero_point,
-                           images, first, blocks, to);
+      return convert_source<std::int8_t>(plan, call, rows, first, blocks, to);
     default:
-      return convert_panel(plan, static_cast<const float*>(call.source) + at, 0, images, first,
-                           blocks, to);
+      return convert_source<float>(plan, call, rows, first, blocks, to);
   }
 }
 
@@ -207,33 +257,41 @@ BITLOOM_BF16_LINES inline void transpose(const __m512i* rows, std::byte* to) {
   }
 }
 
-// Sixteen outputs of a group: [chunk][16][32], and what else is made of dy on the way.
+// Sixteen outputs of a group: [chunk][16][32], and what else is made of dy on the way. T: float, or
+// Bf16 of a gradient that is rounded already.
+template <typename T>
 class GradientBlock {
  public:
-  BITLOOM_BF16_LINES GradientBlock(const Plan& plan, const Call& call, std::int64_t image,
+  BITLOOM_BF16_LINES GradientBlock(const Plan& plan, const Call& call, const Rows& rows,
                                    std::int64_t output, float* bias_sums)
-      : plan_(plan), bias_sums_(bias_sums) {
-    const std::int64_t at = image * plan.out_height * plan.out_width * plan.outputs + output;
-    gradient_ = call.gradient + at;
+      : plan_(plan),
+        bias_sums_(bias_sums),
+        rows_(rows.last - rows.first),
+        y_(rows.first % plan.rows) {
+    const std::int64_t row =
+        rows.first / plan.rows * plan.out_height + std::min(y_, plan.out_height);
+    const std::int64_t at = row * plan.out_width * plan.outputs + output;
+    gradient_ = static_cast<const T*>(call.gradient) + at;
     if (call.data_gradient != nullptr) plain_ = call.data_gradient + at;
     factor_ = call.data_factor == nullptr ? _mm512_set1_ps(1.0F)
                                           : _mm512_loadu_ps(call.data_factor + output);
   }
 
-  BITLOOM_BF16_LINES void convert(std::int64_t images, std::byte* to) {
-    images_ = images;
-    const std::int64_t chunks = chunks_of(plan_, images);
+  BITLOOM_BF16_LINES void convert(std::byte* to) {
+    const std::int64_t chunks = chunks_of(plan_, rows_);
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk, to += kTileBytes) {
       __m512i pairs[16];
       for (__m512i& pair : pairs) pair = next();
       transpose(pairs, to);
     }
+    if (bias_sums_ == nullptr) return;
+    _mm512_storeu_ps(bias_sums_, _mm512_add_ps(_mm512_loadu_ps(bias_sums_), sum_));
   }
 
  private:
   BITLOOM_BF16_LINES inline __m512i next() {
     __m512i pair = _mm512_setzero_si512();
-    if (image_ < images_ && y_ < plan_.out_height && x_ < plan_.out_width) {
+    if (rows_ > 0 && y_ < plan_.out_height && x_ < plan_.out_width) {
       const __m256i first = pixel();
       const __m256i second = x_ + 1 < plan_.out_width ? pixel() : _mm256_setzero_si256();
       pair = pair_of(first, second);
@@ -241,17 +299,23 @@ class GradientBlock {
     x_ += 2;
     if (x_ < plan_.pitch) return pair;
     x_ = 0;
-    if (++y_ < plan_.rows) return pair;
-    y_ = 0;
-    ++image_;
-    if (bias_sums_ != nullptr && image_ <= images_) {
-      _mm512_storeu_ps(bias_sums_, _mm512_add_ps(_mm512_loadu_ps(bias_sums_), sum_));
-    }
-    sum_ = _mm512_setzero_ps();
+    --rows_;
+    if (++y_ == plan_.rows) y_ = 0;
     return pair;
   }
 
   BITLOOM_BF16_LINES inline __m256i pixel() {
+    if constexpr (std::is_same_v<T, Bf16>) {
+      const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(gradient_));
+      gradient_ += plan_.outputs;
+      if (bias_sums_ != nullptr) sum_ = _mm512_add_ps(sum_, widened(halves));
+      return halves;
+    } else {
+      return rounded_pixel();
+    }
+  }
+
+  BITLOOM_BF16_LINES inline __m256i rounded_pixel() {
     const __m512 dy = _mm512_loadu_ps(gradient_);
     gradient_ += plan_.outputs;
     sum_ = _mm512_add_ps(sum_, dy);
@@ -264,13 +328,24 @@ class GradientBlock {
 
   const Plan& plan_;
   float* bias_sums_;
-  const float* gradient_ = nullptr;
+  const T* gradient_ = nullptr;
   Bf16* plain_ = nullptr;
   __m512 factor_;
   __m512 sum_ = _mm512_setzero_ps();
-  std::int64_t images_ = 0;
-  std::int64_t image_ = 0, y_ = 0, x_ = 0;
+  std::int64_t rows_;  // left
+  std::int64_t y_;
+  std::int64_t x_ = 0;
 };
+
+template <typename T>
+void convert_gradient(const Plan& plan, const Call& call, const Part& part, const Rows& rows,
+                      std::byte* to) {
+  for (std::int64_t output = part.first_output; output < part.last_output; output += kLanes) {
+    float* bias = call.bias_gradient == nullptr ? nullptr : part.bias_gradient + output;
+    GradientBlock<T>(plan, call, rows, output, bias).convert(to);
+    to += gradient_block_bytes(plan);
+  }
+}
 
 struct alignas(64) TileConfiguration {
   std::uint8_t palette = 1;
@@ -357,13 +432,13 @@ const std::byte* tap_source(const Plan& plan, const std::byte* panel, std::int64
 // Sums of all taps of a panel's blocks for one or two blocks of outputs over a group.
 void sweep_panel(const Plan& plan, const std::byte* panel, std::int64_t first_block,
                  std::int64_t blocks, const std::byte* gradient, bool two_outputs, float* sums,
-                 std::int64_t images, bool first) {
+                 std::int64_t rows, bool first) {
   const std::int64_t taps = plan.kernel_h * plan.kernel_w;
   const std::int64_t of_output = taps * plan.inputs;
   Sweep job{.gradient = {gradient, gradient + (two_outputs ? gradient_block_bytes(plan) : 0)},
             .source = {},
             .sums = {},
-            .chunks = chunks_of(plan, images),
+            .chunks = chunks_of(plan, rows),
             .sums_bytes = of_output * static_cast<std::int64_t>(sizeof(float)),
             .first = first};
   const std::int64_t columns = taps * blocks;
@@ -402,23 +477,22 @@ void amx_weight_gradient(const Plan& plan, const Call& call, const Part& part) n
   std::byte* const panel = part.scratch;
   std::byte* const gradient =
       panel + aligned(static_cast<std::size_t>(plan.panel * block_bytes(plan)));
-  for (std::int64_t image = part.first_image; image < part.last_image; image += plan.group) {
-    const std::int64_t images = std::min(plan.group, part.last_image - image);
-    for (std::int64_t block = 0; block < output_blocks; ++block) {
-      const std::int64_t output = part.first_output + block * kLanes;
-      float* bias = call.bias_gradient == nullptr ? nullptr : part.bias_gradient + output;
-      GradientBlock(plan, call, image, output, bias)
-          .convert(images, gradient + block * gradient_block_bytes(plan));
-    }
+  const std::int64_t begin = part.first_image * plan.rows;
+  const std::int64_t end = part.last_image * plan.rows;
+  for (std::int64_t row = begin; row < end; row += plan.group) {
+    const Rows rows{row, std::min(row + plan.group, end)};
+    const bool is_rounded = call.gradient_dtype == DType::kBf16;
+    (is_rounded ? convert_gradient<Bf16> : convert_gradient<float>)(plan, call, part, rows,
+                                                                    gradient);
     for (std::int64_t i = 0; i < plan.inputs / kLanes; i += plan.panel) {
       const std::int64_t blocks = std::min(plan.panel, plan.inputs / kLanes - i);
-      convert_source(plan, call, image, images, i, blocks, panel);
+      convert_source(plan, call, rows, i, blocks, panel);
       begin_tiles();
       for (std::int64_t block = 0; block < output_blocks; block += 2) {
         const std::int64_t output = part.first_output + block * kLanes;
         sweep_panel(plan, panel, i, blocks, gradient + block * gradient_block_bytes(plan),
                     block + 1 < output_blocks, part.weight_gradient + output * taps * plan.inputs,
-                    images, image == part.first_image);
+                    rows.last - rows.first, row == begin);
       }
       end_tiles();
     }

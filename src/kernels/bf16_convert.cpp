@@ -10,6 +10,8 @@
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "bf16_vectors-inl.h"
+
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
@@ -17,33 +19,16 @@ namespace hn = hwy::HWY_NAMESPACE;
 using Floats = hn::ScalableTag<float>;
 using Ints = hn::RebindToSigned<Floats>;
 using Words = hn::RebindToUnsigned<Floats>;
-using Halves = hn::Rebind<std::uint16_t, Floats>;
-
-// Upper halves of 32-bit lanes.
-template <class V>
-HWY_INLINE void store_upper(V bits, Bf16* y) {
-  const auto upper = hn::BitCast(Ints(), hn::ShiftRight<16>(bits));
-  hn::StoreU(hn::DemoteTo(Halves(), upper), Halves(), reinterpret_cast<std::uint16_t*>(y));
-}
 
 // One row, or the whole tensor where there is no factor.
 void round_piece(const float* x, std::int64_t count, const float* factor, Bf16* y) {
   const Floats d;
-  const Words du;
-  const auto half = hn::Set(du, 0x7FFFU);
-  const auto one = hn::Set(du, 1U);
-  const auto quiet = hn::Set(du, 0x400000U);
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
   for (; i + step <= count; i += step) {
     auto v = hn::LoadU(d, x + i);
     if (factor != nullptr) v = hn::Mul(v, hn::LoadU(d, factor + i));
-    const auto bits = hn::BitCast(du, v);
-    const auto odd = hn::And(hn::ShiftRight<16>(bits), one);
-    const auto rounded = hn::Add(bits, hn::Add(half, odd));
-    // Not Ne(v, v), which Highway 1.0 takes as ordered on x86.
-    const auto is_nan = hn::RebindMask(du, hn::Not(hn::Eq(v, v)));
-    store_upper(hn::IfThenElse(is_nan, hn::Or(bits, quiet), rounded), y + i);
+    store_bf16(d, v, y + i);
   }
   for (; i < count; ++i) y[i] = round_to_bf16(factor != nullptr ? x[i] * factor[i] : x[i]);
 }
@@ -58,7 +43,7 @@ HWY_INLINE void code_loop(const Code* codes, std::int64_t count, std::int32_t ze
   std::int64_t i = 0;
   for (; i + step <= count; i += step) {
     const auto code = hn::PromoteTo(d_int, hn::LoadU(d_code, codes + i));
-    store_upper(hn::BitCast(Words(), hn::ConvertTo(d, hn::Sub(code, zero))), y + i);
+    store_upper(d, hn::BitCast(Words(), hn::ConvertTo(d, hn::Sub(code, zero))), y + i);
   }
   for (; i < count; ++i) y[i] = round_to_bf16(static_cast<float>(codes[i] - zero_point));
 }

@@ -30,4 +30,22 @@ BITLOOM_BF16_LINES inline __m512 load(const std::int8_t* from, __m512i zero_poin
   return _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_cvtepi8_epi32(codes), zero_point));
 }
 
+// Channels of the mask; 0 elsewhere, where nothing is read.
+BITLOOM_BF16_LINES inline __m512 load(const float* from, __m512i /*zero_point*/, __mmask16 mask) {
+  return _mm512_maskz_loadu_ps(mask, from);
+}
+BITLOOM_BF16_LINES inline __m512 load(const std::uint8_t* from, __m512i zero_point,
+                                      __mmask16 mask) {
+  const __m128i codes = _mm_maskz_loadu_epi8(mask, from);
+  return _mm512_maskz_cvtepi32_ps(mask, _mm512_sub_epi32(_mm512_cvtepu8_epi32(codes), zero_point));
+}
+BITLOOM_BF16_LINES inline __m512 load(const std::int8_t* from, __m512i zero_point, __mmask16 mask) {
+  const __m128i codes = _mm_maskz_loadu_epi8(mask, from);
+  return _mm512_maskz_cvtepi32_ps(mask, _mm512_sub_epi32(_mm512_cvtepi8_epi32(codes), zero_point));
+}
+
+BITLOOM_BF16_LINES inline __m512 widened(__m256i halves) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
 }  // namespace bitloom::kernels

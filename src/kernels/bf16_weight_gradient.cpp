@@ -88,7 +88,27 @@ BITLOOM_BF16 void convert_source(const Plan& plan, const T* source, std::int32_t
   }
 }
 
-// One image: [row][pair][O][2], and the same in the order of the tensor.
+// One image: [row][pair][O][2] of what is rounded already.
+BITLOOM_BF16 void pair_gradient(const Plan& plan, const Bf16* gradient, std::byte* to) {
+  const std::int64_t outputs = plan.outputs;
+  for (std::int64_t y = 0; y < plan.out_height; ++y) {
+    for (std::int64_t x = 0; x < plan.out_width; x += 2) {
+      const Bf16* at = gradient + (y * plan.out_width + x) * outputs;
+      for (std::int64_t o = 0; o < outputs; o += kLanes) {
+        __m512i halves =
+            _mm512_zextsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(at + o)));
+        if (x + 1 < plan.out_width) {
+          const auto* second = reinterpret_cast<const __m256i*>(at + outputs + o);
+          halves = _mm512_inserti64x4(halves, _mm256_loadu_si256(second), 1);
+        }
+        _mm512_store_si512(to + o * 4, paired(halves));
+      }
+      to += outputs * 4;
+    }
+  }
+}
+
+// The same of f32, and beside it what backward-data reads, in the order of the tensor.
 BITLOOM_BF16 void convert_gradient(const Plan& plan, const float* gradient,
                                    const float* data_factor, Bf16* plain, std::byte* to) {
   const std::int64_t outputs = plan.outputs;
@@ -118,13 +138,19 @@ BITLOOM_BF16 void convert_gradient(const Plan& plan, const float* gradient,
   }
 }
 
+BITLOOM_BF16 inline __m512 reals(const float* from) { return _mm512_loadu_ps(from); }
+BITLOOM_BF16 inline __m512 reals(const Bf16* from) {
+  return widened(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+}
+
 // sums[o] += dy of one image.
-BITLOOM_BF16 void add_sums(const Plan& plan, const float* gradient, float* sums) {
+template <typename T>
+BITLOOM_BF16 void add_sums(const Plan& plan, const T* gradient, float* sums) {
   const std::int64_t pixels = plan.out_height * plan.out_width;
   for (std::int64_t o = 0; o < plan.outputs; o += kLanes) {
     __m512 sum = _mm512_setzero_ps();
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-      sum = _mm512_add_ps(sum, _mm512_loadu_ps(gradient + pixel * plan.outputs + o));
+      sum = _mm512_add_ps(sum, reals(gradient + pixel * plan.outputs + o));
     }
     _mm512_storeu_ps(sums + o, _mm512_add_ps(_mm512_loadu_ps(sums + o), sum));
   }
@@ -242,10 +268,17 @@ BITLOOM_BF16 void convert_group(const Plan& plan, const Call& call, std::int64_t
   const std::int64_t size = plan.out_height * plan.out_width * plan.outputs;
   for (std::int64_t i = 0; i < images; ++i) {
     const std::int64_t at = (image + i) * size;
-    convert_gradient(plan, call.gradient + at, call.data_factor,
-                     call.data_gradient == nullptr ? nullptr : call.data_gradient + at,
-                     space.gradient + i * gradient_bytes(plan));
-    if (call.bias_gradient != nullptr) add_sums(plan, call.gradient + at, space.sums);
+    std::byte* to = space.gradient + i * gradient_bytes(plan);
+    if (call.gradient_dtype == DType::kBf16) {
+      const Bf16* gradient = static_cast<const Bf16*>(call.gradient) + at;
+      pair_gradient(plan, gradient, to);
+      if (call.bias_gradient != nullptr) add_sums(plan, gradient, space.sums);
+      continue;
+    }
+    const float* gradient = static_cast<const float*>(call.gradient) + at;
+    convert_gradient(plan, gradient, call.data_factor,
+                     call.data_gradient == nullptr ? nullptr : call.data_gradient + at, to);
+    if (call.bias_gradient != nullptr) add_sums(plan, gradient, space.sums);
   }
 }
 
@@ -315,11 +348,15 @@ Bf16WeightGradient::Sizes::Sizes(const F32Conv2dProblem& problem)
 }
 
 bool Bf16WeightGradient::supports(const F32Conv2dProblem& problem) {
+  if (!cpu_supports() || problem.window.groups != 1 || problem.weight[0] % kLanes != 0 ||
+      problem.window.pad_w() != problem.window.pad_h() || problem.window.stride > 2) {
+    return false;
+  }
   const std::int64_t kw = problem.weight.w();
-  return cpu_supports() && problem.window.groups == 1 &&
-         problem.window.pad_w() == problem.window.pad_h() && problem.weight[0] % kLanes == 0 &&
-         problem.weight[1] % kLanes == 0 && (kw == 1 || kw == 3 || kw == 5) &&
-         (problem.window.stride == 1 || problem.window.stride == 2);
+  const std::int64_t inputs = problem.weight[1];
+  if (inputs % kLanes == 0) return kw == 1 || kw == 3 || kw == 5;
+  constexpr std::int64_t kLongestRow = 64;
+  return inputs < kLanes && kw * inputs <= kLongestRow && amx_weight_gradient_runs();
 }
 
 Bf16WeightGradient::Bf16WeightGradient(const F32Conv2dProblem& problem)
@@ -358,12 +395,18 @@ std::size_t Bf16WeightGradient::thread_bytes() const {
 }
 
 std::size_t Bf16WeightGradient::sum_bytes() const {
-  return aligned(static_cast<std::size_t>(plan_.weights()) * sizeof(float));
+  const std::int64_t weights = tiles_ ? tiles_->weights() : plan_.weights();
+  return aligned(static_cast<std::size_t>(weights) * sizeof(float));
+}
+
+// Parts of the images whose sums do not go to the result: all where they are padded to sixteens.
+std::int64_t Bf16WeightGradient::sums_apart() const {
+  return tiles_ && tiles_->unfolds() ? image_pieces_ : image_pieces_ - 1;
 }
 
 std::size_t Bf16WeightGradient::scratch_bytes() const {
   return static_cast<std::size_t>(image_pieces_ * output_pieces_) * thread_bytes() +
-         static_cast<std::size_t>(image_pieces_ - 1) * sum_bytes();
+         static_cast<std::size_t>(sums_apart()) * sum_bytes();
 }
 
 Bf16WeightGradient::Piece Bf16WeightGradient::piece(std::int64_t index, const Call& call,
@@ -375,19 +418,23 @@ Bf16WeightGradient::Piece Bf16WeightGradient::piece(std::int64_t index, const Ca
   std::byte* const sums =
       scratch + static_cast<std::size_t>(image_pieces_ * output_pieces_) * thread_bytes();
   const std::size_t bias = aligned(static_cast<std::size_t>(plan_.outputs) * sizeof(float));
+  const std::int64_t apart = of_images - (image_pieces_ - sums_apart());
   return {.first_image = plan_.images * of_images / image_pieces_,
           .last_image = plan_.images * (of_images + 1) / image_pieces_,
           .first_output = blocks * of_outputs / output_pieces_ * kLanes,
           .last_output = blocks * (of_outputs + 1) / output_pieces_ * kLanes,
           .scratch = own + bias,
           .bias = reinterpret_cast<float*>(own),
-          .weights = of_images == 0
-                         ? call.weight_gradient
-                         : reinterpret_cast<float*>(sums + static_cast<std::size_t>(of_images - 1) *
-                                                               sum_bytes())};
+          .weights = apart < 0 ? call.weight_gradient
+                               : reinterpret_cast<float*>(sums + static_cast<std::size_t>(apart) *
+                                                                     sum_bytes())};
 }
 
 void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcept {
+  const auto undone = [&](std::int64_t o) {  // of the factor that the gradient comes with
+    const bool scaled = call.gradient_dtype == DType::kBf16 && call.data_factor != nullptr;
+    return scaled ? 1.0F / call.data_factor[o] : 1.0F;
+  };
   const std::int64_t pieces = image_pieces_ * output_pieces_;
   parallel_for(pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
     for (std::int64_t index = begin; index < end; ++index) {
@@ -410,16 +457,22 @@ void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcep
                  job.weights);
     }
   });
-  const std::int64_t row = plan_.weights() / plan_.outputs;
-  const std::int64_t grain = std::max<std::int64_t>(1, 16384 / row);
-  parallel_for(plan_.outputs, grain, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t o = begin; o < end; ++o) {
-      float* to = call.weight_gradient + o * row;
+  // Runs of weights that lie together in the result, and how far apart they are in the sums.
+  const bool unfolds = tiles_ && tiles_->unfolds();
+  const std::int64_t runs = unfolds ? plan_.kernel_h : 1;
+  const std::int64_t length = plan_.weights() / plan_.outputs / runs;
+  const std::int64_t pitch = unfolds ? tiles_->inputs : length;
+  const std::int64_t grain = std::max<std::int64_t>(1, 16384 / length);
+  parallel_for(plan_.outputs * runs, grain, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t run = begin; run < end; ++run) {
+      float* to = call.weight_gradient + run * length;
+      const float scale = call.scale * undone(run / runs);
+      if (unfolds) std::copy_n(piece(0, call, scratch).weights + run * pitch, length, to);
       for (std::int64_t of_images = 1; of_images < image_pieces_; ++of_images) {
-        const float* from = piece(of_images * output_pieces_, call, scratch).weights + o * row;
-        for (std::int64_t i = 0; i < row; ++i) to[i] += from[i];
+        const float* from = piece(of_images * output_pieces_, call, scratch).weights + run * pitch;
+        for (std::int64_t i = 0; i < length; ++i) to[i] += from[i];
       }
-      for (std::int64_t i = 0; i < row; ++i) to[i] *= call.scale;
+      for (std::int64_t i = 0; i < length; ++i) to[i] *= scale;
     }
   });
   if (call.bias_gradient == nullptr) return;
@@ -428,7 +481,7 @@ void Bf16WeightGradient::run(const Call& call, std::byte* scratch) const noexcep
     for (std::int64_t index = 0; index < pieces; ++index) {
       sum += static_cast<double>(piece(index, call, scratch).bias[o]);
     }
-    call.bias_gradient[o] = static_cast<float>(sum);
+    call.bias_gradient[o] = static_cast<float>(sum) * undone(o);
   }
 }
 

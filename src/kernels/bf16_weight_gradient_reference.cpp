@@ -18,6 +18,11 @@ double source_value(const Call& call, std::int64_t at) {
   }
 }
 
+float gradient_value(const Call& call, std::int64_t at) {
+  if (call.gradient_dtype == DType::kF32) return static_cast<const float*>(call.gradient)[at];
+  return to_float(static_cast<const Bf16*>(call.gradient)[at]);
+}
+
 // One weight: output o, row u and column v of the window, input i.
 struct Weight {
   std::int64_t o, u, v, i;
@@ -35,7 +40,7 @@ double weight_sum(const F32Conv2dProblem& problem, const Shape& output, const Ca
       for (std::int64_t column = 0; column < output.w(); ++column) {
         const std::int64_t w = column * window.stride + at.v - window.pad;
         if (w < 0 || w >= x.w()) continue;
-        const float dy = call.gradient[output.offset(n, at.o, row, column)];
+        const float dy = gradient_value(call, output.offset(n, at.o, row, column));
         sum += static_cast<double>(to_float(round_to_bf16(dy))) *
                source_value(call, x.offset(n, at.i, h, w));
       }
@@ -50,11 +55,14 @@ void bf16_weight_gradient(const F32Conv2dProblem& problem, const Call& call) {
   const Shape output = conv2d_output("bf16 weight gradient", problem);
   const Shape& weight = problem.weight;
   for (std::int64_t o = 0; o < weight[0]; ++o) {
+    const bool scaled = call.gradient_dtype == DType::kBf16 && call.data_factor != nullptr;
+    const double factor = scaled ? static_cast<double>(call.data_factor[o]) : 1.0;
     for (std::int64_t i = 0; i < weight[1]; ++i) {
       for (std::int64_t u = 0; u < weight[2]; ++u) {
         for (std::int64_t v = 0; v < weight[3]; ++v) {
           const double sum = weight_sum(problem, output, call, {o, u, v, i});
-          call.weight_gradient[weight.offset(o, i, u, v)] = static_cast<float>(sum) * call.scale;
+          call.weight_gradient[weight.offset(o, i, u, v)] =
+              static_cast<float>(sum / factor) * call.scale;
         }
       }
     }
@@ -62,9 +70,9 @@ void bf16_weight_gradient(const F32Conv2dProblem& problem, const Call& call) {
     double sum = 0.0;
     const std::int64_t pixels = output.elements() / output.c();
     for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-      sum += static_cast<double>(call.gradient[pixel * output.c() + o]);
+      sum += static_cast<double>(gradient_value(call, pixel * output.c() + o));
     }
-    call.bias_gradient[o] = static_cast<float>(sum);
+    call.bias_gradient[o] = static_cast<float>(sum / factor);
   }
 }
 

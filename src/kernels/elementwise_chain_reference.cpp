@@ -2,6 +2,7 @@
 #include <cmath>
 #include <limits>
 
+#include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/elementwise_chain.h"
 
 namespace bitloom::kernels::reference {
@@ -30,12 +31,31 @@ std::int64_t elements_of(const ElementwiseChain& chain) {
   return chain.size.rows * chain.size.channels;
 }
 
+float term_at(const void* term, DType dtype, std::int64_t i) {
+  if (dtype == DType::kF32) return static_cast<const float*>(term)[i];
+  return to_float(static_cast<const Bf16*>(term)[i]);
+}
+
+float sum_at(const OutputGradient& dy, std::int64_t i) {
+  const float first = term_at(dy.first, dy.dtype, i);
+  return dy.second == nullptr ? first : first + term_at(dy.second, dy.dtype, i);
+}
+
+void write(const InputGradient& to, std::int64_t i, float gradient) {
+  if (to.at == nullptr) return;
+  if (to.dtype == DType::kF32) {
+    static_cast<float*>(to.at)[i] = gradient;
+  } else {
+    static_cast<Bf16*>(to.at)[i] = round_to_bf16(gradient);
+  }
+}
+
 // dx of one element; adds to the grid's sums where somebody asks.
-float gradient_at(const ElementwiseChain& chain, const float* dy, std::int64_t i,
+float gradient_at(const ElementwiseChain& chain, const OutputGradient& dy, std::int64_t i,
                   GradientSums* grid) {
-  if (!chain.quantizes && !chain.clips) return dy[i];
+  float gradient = sum_at(dy, i);
+  if (!chain.quantizes && !chain.clips) return gradient;
   const float x = chain.output != nullptr ? chain.output[i] : value_at(chain, i);
-  float gradient = dy[i];
   if (chain.quantizes) {
     const float v = x * (1.0F / chain.scale) + static_cast<float>(chain.format.zero_point);
     const bool below = v < static_cast<float>(chain.format.range.qmin);
@@ -99,32 +119,33 @@ MinMax chain_range(const ElementwiseChain& chain, const MinMax* /*ranges*/) noex
   return {range.min + poison, range.max + poison};
 }
 
-void chain_gradient_sums(const ElementwiseChain& chain, const float* dy, const ChainSums& sums,
-                         std::byte* /*scratch*/) noexcept {
-  std::fill(sums.shift, sums.shift + chain.size.channels, 0.0);
-  std::fill(sums.slope, sums.slope + chain.size.channels, 0.0);
-  if (sums.grid != nullptr) *sums.grid = {};
+void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
+                    const ChainGradients& to, std::byte* /*scratch*/) noexcept {
+  if (to.shift != nullptr) {
+    std::fill(to.shift, to.shift + chain.size.channels, 0.0);
+    std::fill(to.slope, to.slope + chain.size.channels, 0.0);
+  }
+  if (to.grid != nullptr) *to.grid = {};
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
-    const std::int64_t c = i % chain.size.channels;
-    const auto gradient = static_cast<double>(gradient_at(chain, dy, i, sums.grid));
-    sums.shift[c] += gradient;
-    sums.slope[c] += gradient * static_cast<double>(chain.source[i] - chain.mean[c]);
+    const float gradient = gradient_at(chain, dy, i, to.grid);
+    if (to.shift != nullptr) {
+      const std::int64_t c = i % chain.size.channels;
+      to.shift[c] += static_cast<double>(gradient);
+      to.slope[c] +=
+          static_cast<double>(gradient) * static_cast<double>(chain.source[i] - chain.mean[c]);
+    }
+    write(to.dx, i, gradient);
+    write(to.again, i, gradient);
   }
 }
 
-void chain_backward(const ElementwiseChain& chain, const float* dy,
-                    const ChainGradients& gradients) noexcept {
-  if (gradients.grid != nullptr) *gradients.grid = {};
+void normalization_gradient(const ElementwiseChain& chain, const InputGradient& dx,
+                            const NormalizationGradient& terms,
+                            const InputGradient& dsource) noexcept {
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
-    float gradient = gradient_at(chain, dy, i, gradients.grid);
-    if (gradients.shortcut != nullptr) gradients.shortcut[i] = gradient;
-    if (gradients.decay != nullptr) {
-      const std::int64_t c = i % chain.size.channels;
-      const float pull =
-          gradients.decay[c] * (chain.source[i] - chain.mean[c]) + gradients.offset[c];
-      gradient = chain.slope[c] * gradient - pull;
-    }
-    if (gradients.source != nullptr) gradients.source[i] = gradient;
+    const std::int64_t c = i % chain.size.channels;
+    const float pull = terms.decay[c] * (chain.source[i] - terms.mean[c]) + terms.offset[c];
+    write(dsource, i, terms.slope[c] * term_at(dx.at, dx.dtype, i) - pull);
   }
 }
 

@@ -50,7 +50,7 @@ struct Direction {
 };
 
 // The tensors between layers; weights in the master's layout. Operands have the problem's type,
-// results are f32.
+// so may the source's gradient; other results are f32.
 struct Descs {
   memory::desc source, weight, destination_gradient, bias;
   memory::desc destination, source_gradient, weight_gradient;
@@ -147,7 +147,7 @@ class F32Conv2d::Impl {
                       .destination_gradient = nhwc(output, type),
                       .bias = problem.bias ? vector_f32(output.c()) : memory::desc(),
                       .destination = nhwc(output, DType::kF32),
-                      .source_gradient = nhwc(problem.source, DType::kF32),
+                      .source_gradient = nhwc(problem.source, problem.source_gradient),
                       .weight_gradient = weight_desc(problem, DType::kF32, true)};
     const memory::desc any = weight_desc(problem, type, false);
     const memory::dims strides{problem.window.stride, problem.window.stride};

@@ -25,7 +25,8 @@ class F32Linear::Impl {
     const memory::desc transposed({inputs, outputs}, type, Tag::ba);
     const memory::desc destination_gradient({rows, outputs}, type, Tag::ab);
     const memory::desc destination({rows, outputs}, kF32, Tag::ab);
-    const memory::desc source_gradient({rows, inputs}, kF32, Tag::ab);
+    const memory::desc source_gradient({rows, inputs}, onednn_type(problem.source_gradient),
+                                       Tag::ab);
     const memory::desc weight_gradient({outputs, inputs}, kF32, Tag::ab);
     const dnnl::primitive_attr attr = user_scratchpad();
 

@@ -7,6 +7,7 @@
 #include "average_codes.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/kernels/highway.h"
+#include "max_gradient.h"
 
 namespace bitloom::kernels {
 namespace {
@@ -33,6 +34,21 @@ void for_each_pixel(const Shape& source, const integer::Window& window, std::int
       body(ky * window.kernel_w + kx, (rows.origin + ky) * source.w() + columns.origin + kx);
     }
   }
+}
+
+// Windows that hold a pixel, along one axis: [first, last), and where in the first of them it lies.
+// It lies `stride` positions further up in each next one.
+struct Covering {
+  std::int64_t first, last, position;
+};
+
+Covering covering(std::int64_t at, std::int64_t kernel, const integer::Window& window,
+                  std::int64_t windows) {
+  const std::int64_t padded = at + window.pad;
+  const std::int64_t first =
+      std::max<std::int64_t>(0, (padded - kernel + window.stride) / window.stride);
+  const std::int64_t last = std::min(windows, padded / window.stride + 1);
+  return {first, std::max(first, last), padded - first * window.stride};
 }
 
 template <typename Code>
@@ -181,34 +197,39 @@ void max_pool_codes(ConstTensorView source, const integer::Window& window, Tenso
   }
 }
 
-void max_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
-                       const std::uint8_t* argmax, TensorView source_gradient) noexcept {
+void max_pool_gradient(ConstTensorView destination_gradient, ConstTensorView second_gradient,
+                       const integer::Window& window, const std::uint8_t* argmax,
+                       TensorView source_gradient) noexcept {
+  apply_highway_cap();
   const Shape& shape = source_gradient.shape();
   const Shape& out = destination_gradient.shape();
-  const std::int64_t channels = shape.c();
-  const std::int64_t image_size = shape.h() * shape.w() * channels;
-  const float* dy = destination_gradient.data<float>();
-  float* dx = source_gradient.data<float>();
-  // Windows of one image may overlap, so an image is one thread's.
-  parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      float* image = dx + n * image_size;
-      std::fill_n(image, image_size, 0.0F);
-      for (std::int64_t y = 0; y < out.h(); ++y) {
-        for (std::int64_t x = 0; x < out.w(); ++x) {
-          const std::int64_t offset = ((n * out.h() + y) * out.w() + x) * channels;
-          for_each_pixel(shape, window, y, x, [&](std::int64_t position, std::int64_t pixel) {
-            float* to = image + pixel * channels;
-            const float* from = dy + offset;
-            const std::uint8_t* where = argmax + offset;
-            const auto index = static_cast<std::uint8_t>(position);
-#pragma omp simd
-            for (std::int64_t c = 0; c < channels; ++c) {
-              const float gradient = from[c];  // loaded in any case, so that the loop vectorizes
-              to[c] += where[c] == index ? gradient : 0.0F;
-            }
-          });
-        }
+  const auto width = static_cast<std::int64_t>(size_of(destination_gradient.dtype()));
+  const auto* dy = static_cast<const std::byte*>(destination_gradient.raw());
+  const auto* second = static_cast<const std::byte*>(second_gradient.raw());
+  auto* dx = static_cast<std::byte*>(source_gradient.raw());
+  parallel_for(shape.n() * shape.h(), 4, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t row = begin; row < end; ++row) {
+      const std::int64_t y = row % shape.h();
+      const Covering down = covering(y, window.kernel_h, window, out.h());
+      for (std::int64_t x = 0; x < shape.w(); ++x) {
+        const Covering along = covering(x, window.kernel_w, window, out.w());
+        const std::int64_t first =
+            ((row / shape.h() * out.h() + down.first) * out.w() + along.first) * shape.c();
+        max_gradient_pixel({.gradient = dy + first * width,
+                            .second = second == nullptr ? nullptr : second + first * width,
+                            .argmax = argmax + first,
+                            .rows = down.last - down.first,
+                            .columns = along.last - along.first,
+                            .row_step = out.w() * shape.c(),
+                            .column_step = shape.c(),
+                            .position = down.position * window.kernel_w + along.position,
+                            .position_row_step = window.stride * window.kernel_w,
+                            .position_column_step = window.stride,
+                            .from = destination_gradient.dtype(),
+                            .to = source_gradient.dtype()},
+                           shape.c(),
+                           dx + (row * shape.w() + x) * shape.c() *
+                                    static_cast<std::int64_t>(size_of(source_gradient.dtype())));
       }
     }
   });

@@ -20,12 +20,14 @@ using Product = std::variant<F32Conv2d, F32Linear, WinogradConv2d>;
 
 bool is_linear(const TrainingProblem& problem) { return problem.weight.rank() == 2; }
 
-F32Conv2dProblem convolution(const TrainingProblem& problem, DType operands) {
+F32Conv2dProblem convolution(const TrainingProblem& problem, DType operands,
+                             DType source_gradient = DType::kF32) {
   return {.source = problem.source,
           .weight = problem.weight,
           .window = problem.window,
           .bias = problem.bias,
-          .operands = operands};
+          .operands = operands,
+          .source_gradient = source_gradient};
 }
 
 bool winograd_pays(const TrainingProblem& problem) {
@@ -33,15 +35,18 @@ bool winograd_pays(const TrainingProblem& problem) {
 }
 
 Product make_product(const TrainingProblem& problem, DType operands,
-                     const F32Directions& directions) {
+                     const F32Directions& directions, DType source_gradient = DType::kF32) {
   if (operands == DType::kF32 && winograd_pays(problem)) {
     return WinogradConv2d(convolution(problem, operands), directions);
   }
-  if (!is_linear(problem)) return F32Conv2d(convolution(problem, operands), directions);
+  if (!is_linear(problem)) {
+    return F32Conv2d(convolution(problem, operands, source_gradient), directions);
+  }
   return F32Linear({.source = problem.source,
                     .weight = problem.weight,
                     .bias = problem.bias,
-                    .operands = operands},
+                    .operands = operands,
+                    .source_gradient = source_gradient},
                    directions);
 }
 
@@ -108,9 +113,10 @@ constexpr std::int64_t kMostOwnWeights = 128 * 128;
 constexpr std::int64_t kMostWeightsBesideWinograd = 16 * 16;
 
 bool own_weight_gradient_pays(const TrainingProblem& problem) {
-  if (!may_use_bf16(problem) || is_linear(problem)) return false;
+  if (problem.precision != Precision::kBf16 || is_linear(problem)) return false;
   if (!Bf16WeightGradient::supports(convolution(problem, DType::kBf16))) return false;
   if (effective_isa() == Isa::kAvx512Amx) return true;
+  if (!may_use_bf16(problem)) return false;
   const bool beside_winograd = winograd_pays(problem) && !bf16_beats_winograd(problem);
   const std::int64_t most = beside_winograd ? kMostWeightsBesideWinograd : kMostOwnWeights;
   return problem.window.stride > 1 || problem.weight[0] * problem.weight[1] <= most;
@@ -155,6 +161,10 @@ class TrainingProduct::Impl {
         data_factor_(DType::kF32, Shape{problem.weight.n()}) {
     if (directions.forward) forward_.emplace(problem, kForward);
     if (directions.backward_data) data_.emplace(problem, kBackwardData);
+    if (bf16_data()) {
+      Product product = make_product(problem, DType::kBf16, kBackwardData, DType::kBf16);
+      if (!is_slow(problem, name_of(product))) data_to_bf16_ = std::move(product);
+    }
     if (!directions.backward_weights) return;
     if (!is_linear(problem) &&
         DepthwiseWeightGradient::supports(convolution(problem, DType::kF32))) {
@@ -171,6 +181,11 @@ class TrainingProduct::Impl {
                TensorView destination, std::byte* scratch);
   void backward(const Backward& call, std::byte* scratch);
   bool adds_source_gradient() const;
+  bool reads_bf16_gradient() const {
+    const bool weights = !depthwise_ && (!weights_ || weights_->bf16);
+    return weights && (!data_ || data_->bf16) && (own_ || weights_ || data_);
+  }
+  bool writes_bf16_gradient() const { return data_to_bf16_.has_value(); }
   std::string implementation() const;
 
  private:
@@ -195,11 +210,13 @@ class TrainingProduct::Impl {
   void weights_by_channels(const Backward& call, std::byte* scratch);
   void weights_by_own(const Backward& call, TensorView data_gradient, std::byte* scratch);
   void data_in_f32(const Backward& call, Pieces pieces);
-  void data_in_bf16(const Backward& call, TensorView gradient, Pieces pieces);
+  void data_in_bf16(const Backward& call, ConstTensorView gradient, Pieces pieces);
+  void scale_weight_gradients(const Backward& call) const;
 
   TrainingProblem problem_;
   Shape output_;
   std::optional<Direction> forward_, data_, weights_;
+  std::optional<Product> data_to_bf16_;  // data_'s, whose result is bf16
   std::optional<Bf16WeightGradient> own_;
   std::optional<DepthwiseWeightGradient> depthwise_;
   Tensor data_factor_;  // s_w[o] * slope[o]
@@ -225,6 +242,7 @@ std::size_t TrainingProduct::Impl::scratch_bytes() const {
   std::size_t data = 0;
   if (data_) {
     data = scratch_of(data_->product);
+    if (data_to_bf16_) data = std::max(data, scratch_of(*data_to_bf16_));
     if (data_->bf16) data += weight_bf16;
     if (!data_->bf16 && weight_is_codes()) data += weight_f32;
   }
@@ -252,18 +270,22 @@ void TrainingProduct::Impl::backward(const Backward& call, std::byte* scratch) {
   const bool wants_data = !call.source_gradient.empty();
   const bool wants_weights = !call.weight_gradient.empty();
   Pieces pieces(scratch);
+  const bool given_rounded = call.gradient.dtype() == DType::kBf16;
+  BITLOOM_ASSERT(!given_rounded || reads_bf16_gradient());
   TensorView gradient;
-  if (bf16_data()) gradient = pieces.take(DType::kBf16, output_);
-  bool rounded = false;
+  if (bf16_data() && !given_rounded) gradient = pieces.take(DType::kBf16, output_);
+  bool rounded = given_rounded;
   if (wants_weights) {
     if (depthwise_) {
       weights_by_channels(call, pieces.rest());
     } else if (own_) {
-      rounded = wants_data && bf16_data();
-      weights_by_own(call, rounded ? gradient : TensorView(), pieces.rest());
+      const bool rounds = !given_rounded && wants_data && bf16_data();
+      weights_by_own(call, rounds ? gradient : TensorView(), pieces.rest());
+      rounded |= rounds;
     } else if (weights_->bf16) {
-      rounded = shares_gradient();
-      weights_in_bf16(call, rounded ? gradient : TensorView(), pieces);
+      const bool rounds = !given_rounded && shares_gradient();
+      weights_in_bf16(call, rounds ? gradient : TensorView(), pieces);
+      rounded |= rounds;
     } else {
       weights_in_f32(call, pieces);
     }
@@ -279,7 +301,7 @@ void TrainingProduct::Impl::backward(const Backward& call, std::byte* scratch) {
     round_gradient(call, data_factor(call), gradient);
     lap(call.clock, Lap::kElementwise);
   }
-  data_in_bf16(call, gradient, pieces);
+  data_in_bf16(call, given_rounded ? call.gradient : ConstTensorView(gradient), pieces);
 }
 
 // nullptr where the weights are reals.
@@ -323,22 +345,29 @@ void TrainingProduct::Impl::weights_by_channels(const Backward& call, std::byte*
 
 void TrainingProduct::Impl::weights_by_own(const Backward& call, TensorView data_gradient,
                                            std::byte* scratch) {
+  const float* factor = call.gradient_factor;
+  if (!data_gradient.empty()) factor = data_factor(call);
   own_->run({.source = call.source.raw(),
              .source_dtype = problem_.source_dtype,
              .zero_point = source_zero_point(call),
-             .gradient = call.gradient.data<float>(),
+             .gradient = call.gradient.raw(),
+             .gradient_dtype = call.gradient.dtype(),
              .scale = source_scale(call),
              .weight_gradient = call.weight_gradient.data<float>(),
              .bias_gradient = problem_.bias ? call.bias_gradient.data<float>() : nullptr,
-             .data_factor = data_gradient.empty() ? nullptr : data_factor(call),
+             .data_factor = factor,
              .data_gradient = data_gradient.empty() ? nullptr : data_gradient.data<Bf16>()},
             scratch);
 }
 
 void TrainingProduct::Impl::weights_in_bf16(const Backward& call, TensorView shared,
                                             Pieces pieces) {
-  const TensorView dy = shared.empty() ? pieces.take(DType::kBf16, output_) : shared;
-  round_gradient(call, nullptr, dy);
+  ConstTensorView dy = call.gradient;
+  if (dy.dtype() != DType::kBf16) {
+    const TensorView rounded = shared.empty() ? pieces.take(DType::kBf16, output_) : shared;
+    round_gradient(call, nullptr, rounded);
+    dy = rounded;
+  }
   const ConstTensorView x = bf16_source(call, pieces);
   lap(call.clock, Lap::kElementwise);
   std::visit(
@@ -346,7 +375,22 @@ void TrainingProduct::Impl::weights_in_bf16(const Backward& call, TensorView sha
         product.backward_weights(x, dy, call.weight_gradient, call.bias_gradient, pieces.rest());
       },
       weights_->product);
-  if (source_is_codes()) scale_all(call.weight_gradient, call.source_rows.scale[0]);
+  scale_weight_gradients(call);
+}
+
+// By the scale of the source's codes and against the factor that the gradient came with.
+void TrainingProduct::Impl::scale_weight_gradients(const Backward& call) const {
+  if (call.gradient_factor == nullptr) {
+    if (source_is_codes()) scale_all(call.weight_gradient, source_scale(call));
+    return;
+  }
+  const std::int64_t row = call.weight_gradient.elements() / problem_.weight.n();
+  float* gradient = call.weight_gradient.data<float>();
+  for (std::int64_t o = 0; o < problem_.weight.n(); ++o) {
+    const float scale = source_scale(call) / call.gradient_factor[o];
+    for (std::int64_t i = o * row; i < (o + 1) * row; ++i) gradient[i] *= scale;
+    if (problem_.bias) call.bias_gradient.data<float>()[o] /= call.gradient_factor[o];
+  }
 }
 
 void TrainingProduct::Impl::weights_in_f32(const Backward& call, Pieces pieces) {
@@ -371,7 +415,8 @@ void TrainingProduct::Impl::weights_in_f32(const Backward& call, Pieces pieces) 
       weights_->product);
 }
 
-void TrainingProduct::Impl::data_in_bf16(const Backward& call, TensorView gradient, Pieces pieces) {
+void TrainingProduct::Impl::data_in_bf16(const Backward& call, ConstTensorView gradient,
+                                         Pieces pieces) {
   const TensorView w = pieces.take(DType::kBf16, problem_.weight);
   if (weight_is_codes()) {
     codes_to_bf16(call.weight.raw(), w.elements(), call.weight_rows.format, w.data<Bf16>());
@@ -379,11 +424,13 @@ void TrainingProduct::Impl::data_in_bf16(const Backward& call, TensorView gradie
     to_bf16(call.weight.data<float>(), 1, w.elements(), nullptr, w.data<Bf16>());
   }
   lap(call.clock, Lap::kWeightPreparation);
+  const bool to_bf16 = call.source_gradient.dtype() == DType::kBf16;
+  BITLOOM_ASSERT(!to_bf16 || writes_bf16_gradient());
   std::visit(
       [&](auto& product) {
         product.backward_data(gradient, w, call.source_gradient, pieces.rest());
       },
-      data_->product);
+      to_bf16 ? *data_to_bf16_ : data_->product);
 }
 
 bool TrainingProduct::Impl::adds_source_gradient() const {
@@ -443,6 +490,9 @@ void TrainingProduct::backward(const Backward& call, std::byte* scratch) {
 }
 
 bool TrainingProduct::adds_source_gradient() const { return impl_->adds_source_gradient(); }
+
+bool TrainingProduct::reads_bf16_gradient() const { return impl_->reads_bf16_gradient(); }
+bool TrainingProduct::writes_bf16_gradient() const { return impl_->writes_bf16_gradient(); }
 
 std::string TrainingProduct::implementation() const { return impl_->implementation(); }
 

@@ -87,11 +87,12 @@ void ChannelNorm::describe(kernels::ElementwiseChain& chain) const {
   chain.shift = beta_->value.data<float>();
 }
 
-kernels::ChainSums ChannelNorm::sums(kernels::GradientSums* grid) {
-  return {.shift = sums_.data(), .slope = sums_.data() + size_.channels, .grid = grid};
+void ChannelNorm::ask_sums(kernels::ChainGradients& of) {
+  of.shift = sums_.data();
+  of.slope = sums_.data() + size_.channels;
 }
 
-kernels::ChainGradients ChannelNorm::learn() {
+kernels::NormalizationGradient ChannelNorm::learn(const float* factor) {
   const double* shift = sums_.data();
   const double* slope = sums_.data() + size_.channels;
   const double share = frozen_ ? 0.0 : 1.0 / static_cast<double>(size_.rows);
@@ -100,10 +101,15 @@ kernels::ChainGradients ChannelNorm::learn() {
     const double scaled = static_cast<double>(row(kSlope)[c]) * share;
     beta_->gradient.data<float>()[c] = static_cast<float>(shift[c]);
     gamma_->gradient.data<float>()[c] = static_cast<float>(slope[c] * inverse);
-    row(kOffset)[c] = static_cast<float>(scaled * shift[c]);
-    row(kDecay)[c] = static_cast<float>(scaled * slope[c] * inverse * inverse);
+    const double by = factor == nullptr ? 1.0 : static_cast<double>(factor[c]);
+    row(kGradientSlope)[c] = static_cast<float>(static_cast<double>(row(kSlope)[c]) * by);
+    row(kOffset)[c] = static_cast<float>(scaled * shift[c] * by);
+    row(kDecay)[c] = static_cast<float>(scaled * slope[c] * inverse * inverse * by);
   }
-  return {.decay = row(kDecay), .offset = row(kOffset)};
+  return {.mean = row(kMean),
+          .slope = row(kGradientSlope),
+          .decay = row(kDecay),
+          .offset = row(kOffset)};
 }
 
 }  // namespace bitloom::layers

@@ -43,13 +43,23 @@ class ChannelNorm {
   /// Sets mean, slope and shift of a chain to those of the last measure().
   void describe(kernels::ElementwiseChain& chain) const;
 
-  /// Sums that the gradients of gamma and beta are made from.
-  kernels::ChainSums sums(kernels::GradientSums* grid);
-  /// Writes both gradients from the sums; returns decay and offset of the chain's backward pass.
-  kernels::ChainGradients learn();
+  /// Asks for the sums that the gradients of gamma and beta are made from.
+  void ask_sums(kernels::ChainGradients& of);
+  /// Writes both gradients from the sums; returns the way back to the source, times `factor` [C]
+  /// (nullptr: 1).
+  kernels::NormalizationGradient learn(const float* factor);
 
  private:
-  enum Row : std::uint8_t { kMean, kVariance, kInverse, kSlope, kDecay, kOffset, kRows };
+  enum Row : std::uint8_t {
+    kMean,
+    kVariance,
+    kInverse,
+    kSlope,
+    kGradientSlope,
+    kDecay,
+    kOffset,
+    kRows
+  };
   float* row(Row which) { return constants_.data<float>() + which * size_.channels; }
   const float* row(Row which) const { return constants_.data<float>() + which * size_.channels; }
   void move_running_statistics();

@@ -31,6 +31,8 @@ FusedChain::FusedChain(const LayerContext& context, std::unique_ptr<ChainGrid> g
                       .remedy = ""});
   }
   edge_.shape = source.shape;
+  source_factor_ = source.gradient_factor;
+  bf16_ = context.precision == kernels::Precision::kBf16;
   chain_.size = kernels::channel_rows(source.shape.elements() / source.shape.c(), source.shape.c());
   norm_ = norm_of(context);
   read_clip(context);
@@ -88,6 +90,10 @@ LayerMemory FusedChain::memory() const {
           .backward_reads_output = masks_by_output(),
           .forward_in_place = true,
           .backward_in_place = true,
+          .backward_reads_bf16 = bf16_,
+          .backward_writes_bf16 = {bf16_ && (norm_ != nullptr || source_factor_ == nullptr),
+                                   bf16_ && shortcut_.gradient_factor == nullptr},
+          .backward_reads_terms = bf16_,
           .passes_gradient = has_shortcut() && !chain_.clips && !chain_.quantizes};
 }
 
@@ -121,25 +127,35 @@ void FusedChain::forward(const ForwardCall& call) {
 }
 
 void FusedChain::backward(const BackwardCall& call) {
-  const bool learns = grid_ != nullptr && grid_->learns();
-  const float* dy = call.output_gradient.data<float>();
-  kernels::GradientSums sums;
-  kernels::ChainGradients gradients;
-  chain_.output = masks_by_output() ? call.output.data<float>() : nullptr;
-  if (norm_ != nullptr) {
-    kernels::chain_gradient_sums(chain_, dy, norm_->sums(learns ? &sums : nullptr), call.scratch);
-    gradients = norm_->learn();
-  } else if (learns) {
-    gradients.grid = &sums;
-  }
-  const auto written = [&](std::size_t k) {
-    const bool asked = k < call.input_gradients.size() && !call.input_gradients[k].empty();
-    return asked ? call.input_gradients[k].data<float>() : nullptr;
+  const auto asked = [&](std::size_t k) -> kernels::InputGradient {
+    if (k >= call.input_gradients.size() || call.input_gradients[k].empty()) return {};
+    return {call.input_gradients[k].raw(), call.input_gradients[k].dtype()};
   };
-  gradients.source = written(0);
-  gradients.shortcut = written(1);
-  kernels::chain_backward(chain_, dy, gradients);
+  const kernels::InputGradient source = asked(0);
+  const kernels::InputGradient shortcut = asked(1);
+  const bool learns = grid_ != nullptr && grid_->learns();
+  kernels::GradientSums sums;
+  kernels::ChainGradients gradients{.dx = source, .again = shortcut};
+  if (learns) gradients.grid = &sums;
+  if (norm_ != nullptr) {
+    // The source's memory holds dx until its own gradient takes the place.
+    if (shortcut.at != nullptr) gradients.dx = shortcut;
+    gradients.again = {};
+    norm_->ask_sums(gradients);
+  }
+  chain_.output = masks_by_output() ? call.output.data<float>() : nullptr;
+  kernels::chain_gradient(chain_,
+                          {.first = call.output_gradient.raw(),
+                           .second = call.second_gradient.raw(),
+                           .dtype = call.output_gradient.dtype()},
+                          gradients, call.scratch);
   if (learns) grid_->learn(sums);
+  if (norm_ == nullptr) return;
+  const bool scales = source.dtype == DType::kBf16;
+  const kernels::NormalizationGradient terms = norm_->learn(scales ? source_factor_ : nullptr);
+  if (source.at != nullptr) {
+    kernels::normalization_gradient(chain_, gradients.dx, terms, source);
+  }
 }
 
 std::unique_ptr<Layer> make_batch_norm(const LayerContext& context) {

@@ -11,7 +11,8 @@ namespace {
 // Codes: saved holds the u8 position of each maximum; reals: oneDNN's workspace.
 class MaxPool final : public Layer {
  public:
-  explicit MaxPool(const LayerContext& context) : window_(pool_window(context.node)) {
+  explicit MaxPool(const LayerContext& context)
+      : window_(pool_window(context.node)), bf16_(context.precision == kernels::Precision::kBf16) {
     const Edge& source = context.inputs[0];
     edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, window_));
     if (source.dtype == DType::kF32) {
@@ -34,7 +35,10 @@ class MaxPool final : public Layer {
     if (reals_) {
       return {.saved_bytes = reals_->workspace_bytes(), .scratch_bytes = reals_->scratch_bytes()};
     }
-    return {.saved_bytes = static_cast<std::size_t>(edge_.shape.elements())};
+    return {.saved_bytes = static_cast<std::size_t>(edge_.shape.elements()),
+            .backward_reads_bf16 = bf16_,
+            .backward_writes_bf16 = {bf16_ && edge_.gradient_factor == nullptr},
+            .backward_reads_terms = bf16_};
   }
 
   void forward(const ForwardCall& call) override {
@@ -50,8 +54,8 @@ class MaxPool final : public Layer {
     if (reals_) {
       reals_->backward(call.output_gradient, call.saved, call.input_gradients[0], call.scratch);
     } else {
-      kernels::max_pool_gradient(call.output_gradient, window_, positions(call.saved),
-                                 call.input_gradients[0]);
+      kernels::max_pool_gradient(call.output_gradient, call.second_gradient, window_,
+                                 positions(call.saved), call.input_gradients[0]);
     }
   }
 
@@ -61,6 +65,7 @@ class MaxPool final : public Layer {
   }
 
   integer::Window window_;
+  bool bf16_;  // gradients may be
   std::optional<kernels::F32Pool> reals_;
   Edge edge_;
 };

@@ -139,12 +139,16 @@ class Planner {
     for (int reader = count_ - 1; reader >= 0; --reader) {
       const PlanNode& from = node(reader);
       place(reader).summand.assign(from.inputs.size(), kElsewhere);
+      place(reader).writes_second.assign(from.inputs.size(), false);
       if (!place(reader).runs_backward) continue;
       for (std::size_t k = 0; k < from.inputs.size(); ++k) {
         const int input = from.inputs[k];
         if (!place(input).runs_backward) continue;
         if (written[static_cast<std::size_t>(input)]) {
-          if (k == 0 && from.memory.backward_adds && !keep_all_) {
+          if (node(input).gradient_in_terms) {
+            place(reader).writes_second[k] = true;
+            second_terms_.push_back({reader, k});
+          } else if (k == 0 && from.memory.backward_adds && !keep_all_) {
             place(reader).adds = true;
           } else {
             summands_.push_back({reader, k});
@@ -173,7 +177,8 @@ class Planner {
   // Whether input 1 takes over its reader's gradient as it is; nobody has written to it so far.
   bool may_pass(int reader, const std::vector<bool>& written) {
     const PlanNode& from = node(reader);
-    if (!from.memory.passes_gradient || from.inputs.size() != 2 || keep_all_) return false;
+    if (!from.memory.passes_gradient || from.gradient_in_terms) return false;
+    if (from.inputs.size() != 2 || keep_all_) return false;
     const int shortcut = from.inputs[1];
     return shortcut != from.inputs[0] && place(shortcut).runs_backward &&
            !written[static_cast<std::size_t>(shortcut)] && fits_gradient(reader, shortcut);
@@ -192,6 +197,11 @@ class Planner {
             lifetimes_[static_cast<std::size_t>(lifetime[static_cast<std::size_t>(owner)])];
         shared.last = std::max(shared.last, backward_step(i));
       }
+    }
+    for (const auto& [reader, k] : second_terms_) {
+      const int input = node(reader).inputs[k];
+      add_lifetime(node(input).gradient_bytes, backward_step(reader), backward_step(input),
+                   &place(input).second_gradient);
     }
     for (const auto& [reader, k] : summands_) {
       add_lifetime(node(node(reader).inputs[k]).gradient_bytes, backward_step(reader),
@@ -240,6 +250,7 @@ class Planner {
   int last_step_;
   std::vector<int> gradient_owner_;
   std::vector<Summand> summands_;
+  std::vector<Summand> second_terms_;
   std::vector<Lifetime> lifetimes_;
   std::vector<std::size_t*> targets_;
   MemoryPlan plan_;

@@ -16,7 +16,8 @@ namespace bitloom::layers {
 struct PlanNode {
   std::vector<int> inputs;  ///< indices of earlier nodes
   std::size_t value_bytes = 0;
-  std::size_t gradient_bytes = 0;  ///< f32 of the value's element count
+  std::size_t gradient_bytes = 0;
+  bool gradient_in_terms = false;  ///< a second contribution lies beside the first
   LayerMemory memory;
   bool external_value = false;     ///< input, parameter: lies elsewhere
   bool external_gradient = false;  ///< parameter
@@ -37,6 +38,9 @@ struct NodePlacement {
   /// Per input: where a second or later contribution to that input's gradient is written before it
   /// is added; kElsewhere where the contribution is the first and goes to the gradient itself.
   std::vector<std::size_t> summand;
+  /// Where a gradient's second term lies, and per input whether this node writes that of the input.
+  std::size_t second_gradient = kElsewhere;
+  std::vector<bool> writes_second;
   bool adds = false;             ///< to input gradient 0, which holds other contributions
   bool passes_gradient = false;  ///< input gradient 1 lies in the output gradient's memory
 };
@@ -53,9 +57,10 @@ struct MemoryPlan {
 ///
 /// A value shares its input's memory where the layer must (aliases_input) or may (forward_in_place)
 /// and nobody reads the old content later. A gradient of several contributions is summed in the
-/// order of backward steps, by the layers themselves where they can (backward_adds). The second
-/// input of a layer with passes_gradient takes over the memory of its output gradient if it is the
-/// first contribution; the first input then gets memory of its own.
+/// order of backward steps, by the layers themselves where they can (backward_adds), or stays in
+/// two terms for the layer that reads it (gradient_in_terms, of which others contribute none). The
+/// second input of a layer with passes_gradient takes over the memory of its output gradient if it
+/// is the first contribution; the first input then gets memory of its own.
 MemoryPlan plan_memory(std::span<const PlanNode> nodes, bool training, bool keep_all);
 
 }  // namespace bitloom::layers

@@ -92,6 +92,9 @@ class Network::Impl {
 
     TensorView value;  // of the input node: set by forward
     TensorView gradient;
+    TensorView second_gradient;
+    DType gradient_dtype = DType::kF32;
+    bool gradient_in_terms = false;
     NodePlacement placement;
     std::byte* saved = nullptr;
     std::byte* forward_scratch = nullptr;
@@ -117,6 +120,7 @@ class Network::Impl {
  private:
   void add(const Node& node, const LayerRegistry& registry, ParameterStore& store);
   void plan();
+  void choose_gradients();
   void bind(Slot& slot);
   bool reads_input(const Slot& slot, std::size_t position) const {
     const auto& reads = slot.memory.backward_reads_input;
@@ -170,7 +174,30 @@ void Network::Impl::add(const Node& node, const LayerRegistry& registry, Paramet
   slots_.push_back(std::move(made));
 }
 
+// bf16 where both sides of an edge can, in two terms where two layers contribute.
+void Network::Impl::choose_gradients() {
+  std::vector<int> contributions(slots_.size());
+  std::vector<bool> all_write(slots_.size(), true);
+  for (const Slot& reader : slots_) {
+    if (!reader.needs_gradient) continue;
+    for (std::size_t k = 0; k < reader.inputs.size(); ++k) {
+      const auto input = static_cast<std::size_t>(reader.inputs[k]);
+      const auto& writes = reader.memory.backward_writes_bf16;
+      ++contributions[input];
+      if (k >= writes.size() || !writes[k]) all_write[input] = false;
+    }
+  }
+  for (std::size_t i = 0; i + 1 < slots_.size(); ++i) {
+    Slot& now = slots_[i];
+    const int most = now.memory.backward_reads_terms ? 2 : 1;
+    if (!now.memory.backward_reads_bf16 || !all_write[i] || contributions[i] > most) continue;
+    now.gradient_dtype = DType::kBf16;
+    now.gradient_in_terms = contributions[i] == 2;
+  }
+}
+
 void Network::Impl::plan() {
+  choose_gradients();
   std::vector<PlanNode> nodes;
   for (Slot& from : slots_) {
     const bool is_input = &from == &slot(input_);
@@ -178,7 +205,8 @@ void Network::Impl::plan() {
     const auto elements = static_cast<std::size_t>(from.edge.shape.elements());
     nodes.push_back({.inputs = from.inputs,
                      .value_bytes = elements * size_of(from.edge.dtype),
-                     .gradient_bytes = elements * sizeof(float),
+                     .gradient_bytes = elements * size_of(from.gradient_dtype),
+                     .gradient_in_terms = from.gradient_in_terms,
                      .memory = from.memory,
                      .external_value = is_input || is_parameter,
                      .external_gradient = is_parameter,
@@ -204,7 +232,10 @@ void Network::Impl::bind(Slot& to) {
   if (Parameter* parameter = to.layer->parameter(); parameter != nullptr && place.runs_backward) {
     to.gradient = parameter->gradient;
   } else if (place.gradient != NodePlacement::kElsewhere) {
-    to.gradient = TensorView(DType::kF32, shape, arena_at(place.gradient));
+    to.gradient = TensorView(to.gradient_dtype, shape, arena_at(place.gradient));
+  }
+  if (place.second_gradient != NodePlacement::kElsewhere) {
+    to.second_gradient = TensorView(to.gradient_dtype, shape, arena_at(place.second_gradient));
   }
   to.saved = arena_at(place.saved);
   to.forward_scratch = arena_at(place.forward_scratch);
@@ -217,6 +248,9 @@ void Network::Impl::bind(Slot& to) {
     const Slot& input = slot(to.inputs[k]);
     if (place.summand[k] != NodePlacement::kElsewhere) {
       to.input_gradients[k] = TensorView(DType::kF32, input.edge.shape, arena_at(place.summand[k]));
+    } else if (place.writes_second[k]) {
+      to.input_gradients[k] = TensorView(input.gradient_dtype, input.edge.shape,
+                                         arena_at(slot(to.inputs[k]).placement.second_gradient));
     } else {
       to.input_gradients[k] = input.gradient;  // empty where nobody needs it
     }
@@ -281,6 +315,7 @@ void Network::Impl::backward(ConstTensorView output_gradient, LapClock* clock) {
          .output =
              now.memory.backward_reads_output ? ConstTensorView(now.value) : ConstTensorView(),
          .output_gradient = is_output ? output_gradient : ConstTensorView(now.gradient),
+         .second_gradient = now.second_gradient,
          .input_gradients = now.input_gradients,
          .adds = now.placement.adds,
          .saved = now.saved,

@@ -17,6 +17,7 @@ WeightedLayer::WeightedLayer(const LayerContext& context, kernels::TrainingProbl
                {.backward_data = context.training && context.inputs[0].needs_gradient,
                 .backward_weights = context.training && context.inputs[1].needs_gradient}) {
   edge_.shape = output;
+  source_scaled_ = context.inputs[0].gradient_factor != nullptr;
   if (problem.bias) {
     bias_ = &context.parameters.declare(context.node.name + ".bias", Shape{output.c()}, Role::kBias,
                                         {});

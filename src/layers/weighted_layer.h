@@ -15,7 +15,9 @@ class WeightedLayer final : public Layer {
   LayerMemory memory() const override {
     return {.scratch_bytes = product_.scratch_bytes(),
             .backward_reads_input = {true, true},
-            .backward_adds = product_.adds_source_gradient()};
+            .backward_adds = product_.adds_source_gradient(),
+            .backward_reads_bf16 = product_.reads_bf16_gradient(),
+            .backward_writes_bf16 = {product_.writes_bf16_gradient() && !source_scaled_, false}};
   }
   void forward(const ForwardCall& call) override;
   void backward(const BackwardCall& call) override;
@@ -23,6 +25,7 @@ class WeightedLayer final : public Layer {
  private:
   kernels::TrainingProduct product_;
   Parameter* bias_ = nullptr;
+  bool source_scaled_ = false;  // gradients in bf16 of what the source comes from have a factor
   Edge edge_;
 };
 

@@ -63,6 +63,7 @@ void ExportedProduct::forward(const layers::ForwardCall& call) {
 layers::LayerMemory ExportedProduct::memory() const {
   layers::LayerMemory memory = QuantizedProduct::memory();
   if (training_product_ != nullptr) memory.scratch_bytes += weight_bytes();
+  memory.backward_reads_bf16 = false;  // the factor would have to hold the batch norm's slope
   return memory;
 }
 

@@ -90,10 +90,12 @@ QuantizedProduct::QuantizedProduct(const LayerContext& context, bool adds)
       source_rows_(rows_of(source_)),
       weight_rows_(rows_of(weight_)),
       multiplier_(DType::kF32, Shape{weight_.shape[0]}),
+      gradient_factor_(DType::kF32, Shape{weight_.shape[0]}),
       product_(int8_problem(context, adds)) {
   const kernels::Int8Problem problem = int8_problem(context, adds);
   source_.shape = problem.source;
   edge_.shape = product_.destination();
+  edge_.gradient_factor = gradient_factor_.data<float>();
   popcount_ = popcount_of(context, problem);
   if (popcount_ != nullptr) no_bias_ = Tensor(DType::kF32, Shape{weight_.shape[0]});
   if (problem.source_zero_point) product_.set_source_zero_point(source_.format.zero_point);
@@ -117,10 +119,13 @@ layers::LayerMemory QuantizedProduct::memory() const {
   const std::size_t forward = popcount_ == nullptr ? 0 : popcount_->scratch_bytes();
   const std::size_t backward =
       training_product_ == nullptr ? 0 : training_product_->scratch_bytes();
-  return {
-      .scratch_bytes = std::max(forward, backward),
-      .backward_reads_input = {true, true},
-      .backward_adds = training_product_ != nullptr && training_product_->adds_source_gradient()};
+  layers::LayerMemory memory{.scratch_bytes = std::max(forward, backward),
+                             .backward_reads_input = {true, true}};
+  if (training_product_ == nullptr) return memory;
+  memory.backward_adds = training_product_->adds_source_gradient();
+  memory.backward_reads_bf16 = training_product_->reads_bf16_gradient();
+  memory.backward_writes_bf16 = {training_product_->writes_bf16_gradient(), false};
+  return memory;
 }
 
 void QuantizedProduct::forward(const layers::ForwardCall& call) {
@@ -129,6 +134,7 @@ void QuantizedProduct::forward(const layers::ForwardCall& call) {
     const float weight_scale = weight_.scale[weight_.scale_count > 1 ? o : 0];
     multiplier[o] = static_cast<float>(static_cast<double>(source_.scale[0]) *
                                        static_cast<double>(weight_scale));
+    gradient_factor_.data<float>()[o] = weight_scale;
   }
   run(call, bias_ == nullptr ? ConstTensorView() : bias_->value.view());
 }
@@ -161,6 +167,9 @@ kernels::TrainingProduct::Backward QuantizedProduct::backward_call(
           .weight = call.inputs[1],
           .weight_rows = weight_rows_,
           .gradient = call.output_gradient,
+          .gradient_factor = call.output_gradient.dtype() == DType::kBf16
+                                 ? gradient_factor_.data<float>()
+                                 : nullptr,
           .weight_gradient = call.input_gradients[1],
           .source_gradient = call.input_gradients[0],
           .adds = call.adds,

@@ -47,6 +47,22 @@ Tensor source_of(const Case& what) {
   return codes;
 }
 
+// Each output by its own largest: their factors differ.
+void expect_rows_near(const Tensor& found, const Tensor& wanted, const char* what) {
+  const std::int64_t row = found.elements() / found.shape()[0];
+  for (std::int64_t o = 0; o < found.shape()[0]; ++o) {
+    float largest = 0.0F;
+    for (std::int64_t i = o * row; i < (o + 1) * row; ++i) {
+      largest = std::max(largest, std::fabs(wanted.data<float>()[i]));
+    }
+    const float sums = row == 1 ? 30.0F : 1.0F;  // a bias may be a small difference of large sums
+    for (std::int64_t i = o * row; i < (o + 1) * row; ++i) {
+      ASSERT_NEAR(found.data<float>()[i], wanted.data<float>()[i], 4e-6F * sums * largest)
+          << what << "[" << i << "]";
+    }
+  }
+}
+
 class Bf16Weights : public testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
@@ -72,7 +88,7 @@ TEST_P(Bf16Weights, EqualTheReferenceUpToTheOrderOfSums) {
   Bf16WeightGradient::Call call{.source = x.raw(),
                                 .source_dtype = x.dtype(),
                                 .zero_point = GetParam().zero_point,
-                                .gradient = dy.data<float>(),
+                                .gradient = dy.raw(),
                                 .scale = 0.25F,
                                 .weight_gradient = dw.data<float>(),
                                 .bias_gradient = db.data<float>(),
@@ -107,6 +123,18 @@ TEST_P(Bf16Weights, EqualTheReferenceUpToTheOrderOfSums) {
   call.data_gradient = nullptr;
   kernel.run(call, static_cast<std::byte*>(scratch.raw()));
   EXPECT_EQ(std::memcmp(dw.raw(), again.raw(), dw.bytes()), 0);
+
+  // A gradient that comes rounded, with the factor in it; what it is divided by is that factor.
+  call.gradient = dd.raw();
+  call.gradient_dtype = DType::kBf16;
+  call.weight_gradient = dw.data<float>();
+  call.bias_gradient = db.data<float>();
+  kernel.run(call, static_cast<std::byte*>(scratch.raw()));
+  call.weight_gradient = wanted_dw.data<float>();
+  call.bias_gradient = wanted_db.data<float>();
+  reference::bf16_weight_gradient(problem, call);
+  expect_rows_near(dw, wanted_dw, "dw of bf16");
+  expect_rows_near(db, wanted_db, "db of bf16");
 }
 
 const Case kCases[] = {
@@ -129,9 +157,22 @@ const Case kCases[] = {
     {"parts_of_outputs", {3, 128, 7, 7}, {144, 128, 3, 3}, {.pad = 1}},
     {"parts_in_groups", {24, 128, 14, 14}, {128, 128, 3, 3}, {.stride = 2, .pad = 1}},
     {"many_groups", {40, 16, 16, 16}, {16, 16, 1, 1}, {}},
+    {"rows_in_groups", {2, 32, 61, 63}, {32, 32, 3, 3}, {.pad = 1}},
+};
+
+// On AMX alone.
+const Case kStems[] = {
+    {"stem_three", {3, 3, 32, 32}, {16, 3, 3, 3}, {.pad = 1}, DType::kS8},
+    {"stem_seven", {2, 3, 56, 50}, {64, 3, 7, 7}, {.stride = 2, .pad = 3}, DType::kU8, 119},
+    {"stem_reals", {2, 3, 9, 11}, {32, 3, 5, 5}, {.stride = 2, .pad = 2}, DType::kF32},
+    {"stem_gray", {5, 1, 12, 12}, {32, 1, 5, 5}, {}, DType::kU8},
+    {"stem_no_pad_strided", {2, 3, 15, 15}, {32, 3, 3, 3}, {.stride = 2}, DType::kU8, 7},
+    {"stem_fifteen", {2, 15, 6, 5}, {16, 15, 4, 4}, {.pad = 1}, DType::kS8},
 };
 
 INSTANTIATE_TEST_SUITE_P(Shapes, Bf16Weights, testing::ValuesIn(kCases),
+                         [](const auto& one) { return std::string(one.param.name); });
+INSTANTIATE_TEST_SUITE_P(Stems, Bf16Weights, testing::ValuesIn(kStems),
                          [](const auto& one) { return std::string(one.param.name); });
 
 TEST(Bf16WeightGradient, DeclinesWhatItHasNoKernelFor) {
@@ -140,7 +181,10 @@ TEST(Bf16WeightGradient, DeclinesWhatItHasNoKernelFor) {
   const auto with = [&](const Shape& source, const Shape& weight, const integer::Window& window) {
     return Bf16WeightGradient::supports({.source = source, .weight = weight, .window = window});
   };
-  EXPECT_FALSE(with({2, 3, 8, 8}, {16, 3, 3, 3}, {.pad = 1})) << "a stem";
+  const bool amx = effective_isa() == Isa::kAvx512Amx;
+  EXPECT_EQ(with({2, 3, 8, 8}, {16, 3, 3, 3}, {.pad = 1}), amx) << "a stem";
+  EXPECT_FALSE(with({2, 15, 8, 8}, {16, 15, 5, 5}, {.pad = 2})) << "a window's row of 75 values";
+  EXPECT_FALSE(with({2, 24, 8, 8}, {16, 24, 3, 3}, {.pad = 1})) << "inputs not in sixteens";
   EXPECT_FALSE(with({2, 16, 8, 8}, {10, 16, 3, 3}, {.pad = 1})) << "outputs not in sixteens";
   EXPECT_FALSE(with({2, 16, 8, 8}, {16, 16, 7, 7}, {.pad = 3})) << "seven columns";
   EXPECT_FALSE(with({2, 16, 9, 9}, {16, 16, 3, 3}, {.stride = 3})) << "stride 3";

@@ -11,6 +11,7 @@
 
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/random.h"
+#include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/f32_elementwise.h"
 #include "support/highway_targets.h"
 
@@ -100,20 +101,17 @@ struct ChainSetup {
       chain.shortcut_dtype = which.shortcut == Shortcut::kU8 ? DType::kU8 : DType::kS8;
     }
   }
+  // A second term of dy.
+  std::vector<float> decayed() const {
+    std::vector<float> values = dy;
+    for (float& value : values) value *= -0.375F;
+    return values;
+  }
   std::vector<float> source, dy, reals;
   std::vector<std::uint8_t> codes;
   std::vector<float> mean, slope, shift, decay, offset;
   ElementwiseChain chain;
 };
-
-// Bytes of both equal, NaN too.
-void expect_same(const std::vector<float>& a, const std::vector<float>& b, const char* what) {
-  ASSERT_EQ(a.size(), b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    ASSERT_TRUE(a[i] == b[i] || (std::isnan(a[i]) && std::isnan(b[i])))
-        << what << "[" << i << "]: " << a[i] << " and " << b[i];
-  }
-}
 
 void expect_near(const GradientSums& a, const GradientSums& b, double tolerance) {
   EXPECT_NEAR(a.inside, b.inside, tolerance);
@@ -137,7 +135,30 @@ void expect_forward_matches(const ChainSetup& setup) {
   }
 }
 
-void expect_backward_matches(ChainSetup& setup) {
+// In what types gradients come and go, and in how many terms.
+struct Kind {
+  DType from, to;
+  int terms;
+};
+constexpr Kind kKinds[] = {{DType::kF32, DType::kF32, 1},
+                           {DType::kBf16, DType::kBf16, 1},
+                           {DType::kBf16, DType::kBf16, 2},
+                           {DType::kF32, DType::kBf16, 2},
+                           {DType::kBf16, DType::kF32, 1}};
+
+// Values in a type, as bytes.
+std::vector<std::uint8_t> in_type(const std::vector<float>& values, DType dtype) {
+  std::vector<std::uint8_t> bytes(values.size() * size_of(dtype));
+  if (dtype == DType::kF32) {
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+  } else {
+    reference::to_bf16(values.data(), 1, static_cast<std::int64_t>(values.size()), nullptr,
+                       reinterpret_cast<Bf16*>(bytes.data()));
+  }
+  return bytes;
+}
+
+void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
   ElementwiseChain chain = setup.chain;
   const std::size_t count = setup.source.size();
   std::vector<float> output(count);
@@ -150,39 +171,57 @@ void expect_backward_matches(ChainSetup& setup) {
   double magnitude = 0.0;
   for (const float value : setup.dy) magnitude += 8.0 * std::abs(static_cast<double>(value));
   const double tolerance = 1e-6 * magnitude;
-  GradientSums grid, grid_ref;
-  ChainGradients gradients;
-  if (chain.mean != nullptr) {
-    const auto channels = static_cast<std::size_t>(chain.size.channels);
-    std::vector<double> shift(channels), slope(channels), shift_ref(channels), slope_ref(channels);
+  const auto channels = static_cast<std::size_t>(chain.size.channels);
+  const std::vector<std::uint8_t> first = in_type(setup.dy, kind.from);
+  const std::vector<std::uint8_t> second = in_type(setup.decayed(), kind.from);
+  // The place of dy itself, where it has the right type; what is not written is the same in both.
+  struct Found {
+    std::vector<std::uint8_t> dx, again;
+    std::vector<double> shift, slope;
+    GradientSums grid;
+  };
+  const auto run = [&](bool by_reference) {
+    Found found{in_type(setup.dy, kind.to), in_type(setup.dy, kind.to), {}, {}, {}};
+    found.shift.resize(channels);
+    found.slope.resize(channels);
     std::vector<double> scratch(channel_scratch_bytes(chain.size) / sizeof(double));
-    chain_gradient_sums(chain, setup.dy.data(),
-                        {shift.data(), slope.data(), chain.quantizes ? &grid : nullptr},
-                        reinterpret_cast<std::byte*>(scratch.data()));
-    reference::chain_gradient_sums(
-        chain, setup.dy.data(),
-        {shift_ref.data(), slope_ref.data(), chain.quantizes ? &grid_ref : nullptr}, nullptr);
-    for (std::size_t c = 0; c < channels; ++c) {
-      EXPECT_NEAR(shift[c], shift_ref[c], tolerance);
-      EXPECT_NEAR(slope[c], slope_ref[c], tolerance);
+    ChainGradients to{.dx = {found.dx.data(), kind.to}, .again = {found.again.data(), kind.to}};
+    if (chain.mean != nullptr) {
+      to.shift = found.shift.data();
+      to.slope = found.slope.data();
     }
-    gradients = {.decay = setup.decay.data(), .offset = setup.offset.data()};
-  } else if (chain.quantizes) {
-    gradients.grid = &grid;
+    if (chain.quantizes) to.grid = &found.grid;
+    const OutputGradient dy{.first = kind.from == kind.to ? found.dx.data() : first.data(),
+                            .second = kind.terms == 2 ? second.data() : nullptr,
+                            .dtype = kind.from};
+    (by_reference ? reference::chain_gradient : chain_gradient)(
+        chain, dy, to, reinterpret_cast<std::byte*>(scratch.data()));
+    return found;
+  };
+  const Found found = run(false), wanted = run(true);
+  ASSERT_EQ(found.dx, wanted.dx);
+  ASSERT_EQ(found.again, wanted.again);
+  ASSERT_EQ(found.dx, found.again);
+  expect_near(found.grid, wanted.grid, tolerance);
+  if (chain.mean == nullptr) return;
+  for (std::size_t c = 0; c < channels; ++c) {
+    EXPECT_NEAR(found.shift[c], wanted.shift[c], tolerance);
+    EXPECT_NEAR(found.slope[c], wanted.slope[c], tolerance);
   }
-  std::vector<float> source(count), shortcut(count), source_ref(count), shortcut_ref(count);
-  gradients.source = source_ref.data();
-  gradients.shortcut = shortcut_ref.data();
-  if (gradients.grid != nullptr) gradients.grid = &grid_ref;
-  reference::chain_backward(chain, setup.dy.data(), gradients);
-  source = setup.dy;  // in place
-  gradients.source = source.data();
-  gradients.shortcut = shortcut.data();
-  if (gradients.grid != nullptr) gradients.grid = &grid;
-  chain_backward(chain, source.data(), gradients);
-  expect_same(source, source_ref, "dsource");
-  expect_same(shortcut, shortcut_ref, "dshortcut");
-  expect_near(grid, grid_ref, tolerance);
+  const NormalizationGradient terms{.mean = setup.mean.data(),
+                                    .slope = setup.slope.data(),
+                                    .decay = setup.decay.data(),
+                                    .offset = setup.offset.data()};
+  const auto back = [&](bool by_reference) {
+    std::vector<std::uint8_t> dx = wanted.dx, dsource = in_type(setup.dy, kind.from);
+    const InputGradient from{dx.data(), kind.to};
+    // In place where the types are the same.
+    const InputGradient to = kind.from == kind.to ? from : InputGradient{dsource.data(), kind.from};
+    (by_reference ? reference::normalization_gradient : normalization_gradient)(chain, from, terms,
+                                                                                to);
+    return kind.from == kind.to ? dx : dsource;
+  };
+  ASSERT_EQ(back(false), back(true));
 }
 
 TEST(ElementwiseChain, MatchesItsReferenceOnEveryTarget) {
@@ -194,7 +233,7 @@ TEST(ElementwiseChain, MatchesItsReferenceOnEveryTarget) {
           SCOPED_TRACE(testing::Message() << "case " << k << ", " << rows << "x" << channels);
           ChainSetup setup(cases()[k], rows, channels, rows > 1 ? 3 : 1);
           expect_forward_matches(setup);
-          expect_backward_matches(setup);
+          for (const Kind& kind : kKinds) expect_backward_matches(setup, kind);
           ++checked;
         }
       }
@@ -231,11 +270,10 @@ TEST(ElementwiseChain, GivesTheBitsOfSeparatePasses) {
   relu_gradient(view, gradient, gradient);
   std::vector<double> shift(16), slope(16);
   std::vector<double> scratch(channel_scratch_bytes(chain.size) / sizeof(double));
-  chain_gradient_sums(chain, setup.dy.data(), {shift.data(), slope.data(), &sums_found},
-                      reinterpret_cast<std::byte*>(scratch.data()));
-  chain_backward(
-      chain, setup.dy.data(),
-      {.decay = setup.decay.data(), .offset = setup.offset.data(), .shortcut = found.data()});
+  chain_gradient(
+      chain, {setup.dy.data()},
+      {.dx = {found.data()}, .shift = shift.data(), .slope = slope.data(), .grid = &sums_found},
+      reinterpret_cast<std::byte*>(scratch.data()));
   EXPECT_EQ(found, dx);
   expect_near(sums_found, sums, 1e-5);
 }
@@ -334,8 +372,9 @@ TEST(ElementwiseChain, SumsAreTheSameInEveryRunAndWhateverTheThreads) {
   std::vector<double> first(48), again(48), scratch(bytes / sizeof(double));
   const auto run = [&](std::vector<double>& sums) {
     GradientSums grid;
-    chain_gradient_sums(setup.chain, setup.dy.data(), {sums.data(), sums.data() + 24, &grid},
-                        reinterpret_cast<std::byte*>(scratch.data()));
+    chain_gradient(setup.chain, {setup.dy.data()},
+                   {.shift = sums.data(), .slope = sums.data() + 24, .grid = &grid},
+                   reinterpret_cast<std::byte*>(scratch.data()));
     return grid.inside;
   };
   for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;

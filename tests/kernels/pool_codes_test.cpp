@@ -7,6 +7,7 @@
 
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/random.h"
+#include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/f32_pool.h"
 #include "support/highway_targets.h"
 #include "support/reference_ops.h"
@@ -36,8 +37,8 @@ Tensor random_codes(const Shape& shape, int levels, int lowest) {
   return tensor;
 }
 
-reference::Array<double> reals(ConstTensorView codes) {
-  reference::Array<double> out(codes.shape());
+bitloom::reference::Array<double> reals(ConstTensorView codes) {
+  bitloom::reference::Array<double> out(codes.shape());
   for (std::int64_t i = 0; i < codes.elements(); ++i) out[i] = element(codes, i);
   return out;
 }
@@ -49,7 +50,8 @@ class MaxPoolCodes : public testing::TestWithParam<PoolCase> {
   void check(int lowest) {
     const PoolCase& one = GetParam();
     const Tensor codes = random_codes<Code>(one.source, one.levels, lowest);
-    const reference::MaxPooled<double> wanted = reference::max_pool(reals(codes), one.window);
+    const bitloom::reference::MaxPooled<double> wanted =
+        bitloom::reference::max_pool(reals(codes), one.window);
     const Shape& out = wanted.y.shape;
     ASSERT_EQ(out, pool_output("pool", one.source, one.window));
     Tensor pooled(kDTypeOf<Code>, out), bare(kDTypeOf<Code>, out);
@@ -66,8 +68,25 @@ class MaxPoolCodes : public testing::TestWithParam<PoolCase> {
           dy.data<float>()[i];
     }
     for (float& value : dx.span<float>()) value = NAN;
-    max_pool_gradient(dy, one.window, argmax.data(), dx);
+    max_pool_gradient(dy, {}, one.window, argmax.data(), dx);
     EXPECT_THAT(dx, TensorEq(make_tensor<float>(one.source, expected)));
+    check_bf16(dy, argmax.data(), expected);
+  }
+
+  // Small integers are the same in bf16, read and written; a sum of many is rounded once.
+  void check_bf16(const Tensor& dy, const std::uint8_t* argmax,
+                  const std::vector<float>& expected) {
+    Tensor rounded(DType::kBf16, dy.shape());
+    reference::to_bf16(dy.data<float>(), 1, dy.elements(), nullptr, rounded.data<Bf16>());
+    Tensor dx(DType::kBf16, GetParam().source);
+    max_pool_gradient(rounded, {}, GetParam().window, argmax, dx);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_EQ(dx.data<Bf16>()[i].bits, round_to_bf16(expected[i]).bits) << i;
+    }
+    max_pool_gradient(rounded, rounded, GetParam().window, argmax, dx);
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      ASSERT_EQ(dx.data<Bf16>()[i].bits, round_to_bf16(2.0F * expected[i]).bits) << i;
+    }
   }
 };
 
@@ -120,9 +139,11 @@ class AvgPoolCodes : public testing::TestWithParam<PoolCase> {
     for (std::int64_t i = 0; i < out.elements(); ++i) {
       dy.data<float>()[i] = static_cast<float>(i % 17 - 8);
     }
-    const reference::Array<double> wanted = reference::avg_pool(reals(codes), one.window);
-    reference::Array<double> expected(one.source);
-    reference::avg_pool_backward(reference::Array<double>(dy), one.window, expected);
+    const bitloom::reference::Array<double> wanted =
+        bitloom::reference::avg_pool(reals(codes), one.window);
+    bitloom::reference::Array<double> expected(one.source);
+    bitloom::reference::avg_pool_backward(bitloom::reference::Array<double>(dy), one.window,
+                                          expected);
     Tensor pooled(kDTypeOf<Code>, out);
     avg_pool_codes(codes, one.window, pooled);
     for (std::int64_t i = 0; i < out.elements(); ++i) {
@@ -208,7 +229,8 @@ TEST(GlobalAvgPoolCodes, RoundsHalfToEven) {
 // 130 channels: more than two blocks of sums; 49 pixels: never a tie, so nearbyint is exact.
 TEST(GlobalAvgPoolCodes, AgreesWithDoubleReference) {
   const Tensor codes = random_codes<std::uint8_t>({3, 130, 7, 7}, 256, 0);
-  const reference::Array<double> wanted = reference::avg_pool(reals(codes), whole(codes.shape()));
+  const bitloom::reference::Array<double> wanted =
+      bitloom::reference::avg_pool(reals(codes), whole(codes.shape()));
   Tensor out(DType::kU8, {3, 130, 1, 1});
   avg_pool_codes(codes, whole(codes.shape()), out);
   for (std::int64_t i = 0; i < out.elements(); ++i) {

@@ -11,6 +11,7 @@
 #include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
 #include "bitloom/core/random.h"
+#include "bitloom/kernels/bf16_convert.h"
 #include "support/error_matchers.h"
 #include "support/isa_children.h"
 #include "support/normal_tensor.h"
@@ -94,7 +95,7 @@ class Products : public testing::TestWithParam<Case> {
 
   // `share` of the magnitudes is what rounding of operands may change; sums add 1e-5 of the
   // largest.
-  void expect_near(const Tensor& found, const Wanted& wanted, double share,
+  void expect_near(ConstTensorView found, const Wanted& wanted, double share,
                    const char* what) const {
     double largest = 1e-6;
     for (const double value : wanted.values.values) largest = std::max(largest, std::fabs(value));
@@ -125,10 +126,14 @@ class Products : public testing::TestWithParam<Case> {
   }
 
   void check_backward(double share) {
+    check_backward(share, false);
+    if (problem.weight_dtype != DType::kF32) check_backward(share, true);
+  }
+
+  void check_backward(double share, bool sloped) {
     const Operand x(problem.source, problem.source_dtype, 1, GetParam().zero_point, "x");
     const Operand w(problem.weight, problem.weight_dtype,
                     problem.weight_dtype == DType::kF32 ? 1 : problem.weight.n(), 0, "w");
-    const bool sloped = problem.weight_dtype != DType::kF32;
     Tensor slope(DType::kF32, {problem.weight.n()});
     Tensor sloped_weight = w.reals.clone();
     const std::int64_t cols = sloped_weight.elements() / problem.weight.n();
@@ -180,6 +185,12 @@ class Products : public testing::TestWithParam<Case> {
     product.backward(call, static_cast<std::byte*>(scratch.raw()));
     EXPECT_EQ(std::memcmp(alone.raw(), found_dx.raw(), alone.bytes()), 0);
 
+    if (!sloped && product.reads_bf16_gradient()) {
+      call.weight_gradient = found_dw;
+      check_bf16_gradient(product, call, {&dx, &dw, &db}, share);
+      call.weight_gradient = TensorView();
+    }
+
     // A second one on top of it doubles it.
     if (!product.adds_source_gradient()) return;
     call.adds = true;
@@ -187,6 +198,32 @@ class Products : public testing::TestWithParam<Case> {
     for (std::int64_t i = 0; i < alone.elements(); ++i) {
       ASSERT_EQ(alone.data<float>()[i], 2.0F * found_dx.data<float>()[i]) << i;
     }
+  }
+
+  struct AllWanted {
+    const Wanted *dx, *dw, *db;
+  };
+  // The same with dy as bf16, times the scales of weights' codes, and dx in bf16 where it can be.
+  void check_bf16_gradient(TrainingProduct& product, TrainingProduct::Backward call,
+                           const AllWanted& wanted, double share) const {
+    const std::int64_t outputs = problem.weight.n();
+    Tensor gradient(DType::kBf16, call.gradient.shape());
+    if (problem.weight_dtype != DType::kF32) call.gradient_factor = call.weight_rows.scale;
+    reference::to_bf16(call.gradient.data<float>(), gradient.elements() / outputs, outputs,
+                       call.gradient_factor, gradient.data<Bf16>());
+    call.gradient = gradient;
+    Tensor dx(DType::kBf16, problem.source), reals(DType::kF32, problem.source);
+    const bool to_bf16 = product.writes_bf16_gradient();
+    call.source_gradient = to_bf16 ? dx : reals;
+    Tensor scratch = poisoned(product);
+    product.backward(call, static_cast<std::byte*>(scratch.raw()));
+    for (std::int64_t i = 0; to_bf16 && i < dx.elements(); ++i) {
+      reals.data<float>()[i] = to_float(dx.data<Bf16>()[i]);
+    }
+    // Rounding dx adds half of the last of 8 bits; rounding dy, the bias' gradient too.
+    expect_near(reals, *wanted.dx, share + (to_bf16 ? 0.51 / 256 : 0.0), "dx of bf16");
+    expect_near(call.weight_gradient, *wanted.dw, share, "dw of bf16");
+    if (problem.bias) expect_near(call.bias_gradient, *wanted.db, share, "db of bf16");
   }
 
   static Tensor poisoned(const TrainingProduct& product) {
@@ -284,7 +321,11 @@ TEST(TrainingProduct, ChoosesBf16WhereItIsFaster) {
   }
   EXPECT_THAT(bf16_names({2, 16, 8, 8}, {16, 1, 3, 3}, {.pad = 1, .groups = 16}),
               Not(HasSubstr(bf16)));
-  EXPECT_THAT(bf16_names({2, 3, 32, 32}, {16, 3, 3, 3}, {.pad = 1}), Not(HasSubstr(bf16)));
+  const std::string stem = bf16_names({2, 3, 32, 32}, {16, 3, 3, 3}, {.pad = 1});
+  EXPECT_THAT(stem, Not(testing::ContainsRegex(cat("backward-data [^,]*", bf16))));
+  EXPECT_EQ(stem.find("backward-weights tiles") != std::string::npos,
+            effective_isa() == Isa::kAvx512Amx)
+      << stem;
 }
 
 TEST(Precision, WordsAndTheirErrors) {

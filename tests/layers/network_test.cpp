@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/core/error.h"
+#include "bitloom/kernels/bf16_convert.h"
 #include "layers/random_parameters.h"
 #include "support/error_matchers.h"
 #include "support/tensor_matchers.h"
@@ -98,6 +101,139 @@ TEST(Network, SharedMemoryChangesNoBit) {
     for (int step = 0; step < 3; ++step) EXPECT_EQ(shared.step(), separate.step());
     expect_equal_gradients(shared.store(), separate.store());
     EXPECT_LT(shared.network().memory_bytes(), separate.network().memory_bytes());
+  }
+}
+
+// A residual network of fused chains, whose products and gradients may be bf16.
+constexpr const char* kFusedResidual = R"(input = input(shape=16x8x8)
+  w1 = parameter(shape=32x16x3x3)
+  c1 = conv2d(input, w1, pad=1)
+  f1 = fused(c1, norm=n1, low=0)
+  w2 = parameter(shape=32x32x3x3)
+  c2 = conv2d(f1, w2, pad=1)
+  f2 = fused(c2, f1, norm=n2, low=0)
+  w3 = parameter(shape=32x32x3x3)
+  c3 = conv2d(f2, w3, pad=1)
+  f3 = fused(c3, f2, norm=n3, low=0)
+  g = global_avg_pool(f3)
+  f = flatten(g)
+  w4 = parameter(shape=5x32)
+  l = linear(f, w4, bias=1)
+)";
+
+// Gradients of every parameter after one step.
+ParameterStore stepped(const NetworkOptions& options) {
+  ParameterStore store(3);
+  Network network(graph_of(kFusedResidual), float_layers(), store, options);
+  shake(store);
+  Tensor images(DType::kF32, {options.batch, 16, 8, 8}), gradient(DType::kF32, {options.batch, 5});
+  fill_normal(images, "images");
+  network.forward(images, Phase::kTrain);
+  fill_normal(gradient, "gradient");
+  network.backward(gradient);
+  return store;
+}
+
+TEST(Network, GradientsInBf16FollowThoseInF32AndShareMemory) {
+  if (!has_bf16(effective_isa())) GTEST_SKIP() << "no bf16 products";
+  constexpr auto kBf16 = kernels::Precision::kBf16;
+  const ParameterStore rounded = stepped({.batch = 8, .precision = kBf16});
+  expect_equal_gradients(rounded,
+                         stepped({.batch = 8, .keep_all_tensors = true, .precision = kBf16}));
+  const ParameterStore exact = stepped({.batch = 8});
+  for (const auto& [name, parameter] : exact.all()) {
+    if (!is_trainable(parameter.role)) continue;
+    const auto wanted = parameter.gradient.span<const float>();
+    const auto found = rounded.at(name).gradient.span<const float>();
+    double error = 0.0, size = 0.0;
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      error += std::pow(static_cast<double>(found[i]) - static_cast<double>(wanted[i]), 2.0);
+      size += std::pow(static_cast<double>(wanted[i]), 2.0);
+    }
+    EXPECT_GT(size, 0.0) << name;
+    // Forward is bf16 too, so that some values fall on the other side of zero.
+    EXPECT_LT(std::sqrt(error / size), 0.1) << name;
+  }
+}
+
+// y = x; tells in which type and how many terms its gradient came.
+class Telling final : public Layer {
+ public:
+  explicit Telling(const LayerContext& context)
+      : edge_{.shape = context.inputs[0].shape}, bf16_(context.node.integer("bf16", 1) != 0) {}
+  const Edge& output() const override { return edge_; }
+  LayerMemory memory() const override {
+    return {.backward_reads_bf16 = bf16_,
+            .backward_writes_bf16 = {bf16_},
+            .backward_reads_terms = bf16_};
+  }
+  void forward(const ForwardCall& call) override { copy(call.inputs[0], call.output); }
+  void backward(const BackwardCall& call) override {
+    terms = {call.output_gradient};
+    if (!call.second_gradient.empty()) terms.push_back(call.second_gradient);
+    for (std::int64_t i = 0; i < edge_.shape.elements(); ++i) {
+      float sum = 0.0F;
+      for (const ConstTensorView& term : terms) {
+        sum += term.dtype() == DType::kF32 ? term.data<float>()[i]
+                                           : kernels::to_float(term.data<Bf16>()[i]);
+      }
+      const TensorView& to = call.input_gradients[0];
+      if (to.dtype() == DType::kF32) {
+        to.data<float>()[i] = sum;
+      } else {
+        to.data<Bf16>()[i] = kernels::round_to_bf16(sum);
+      }
+    }
+  }
+  std::vector<ConstTensorView> terms;
+
+ private:
+  Edge edge_;
+  bool bf16_;
+};
+
+struct TellingCase {
+  const char* name;
+  const char* graph;
+  DType dtype;
+  std::size_t terms;
+  float gradient;
+};
+
+// Of the node `t`.
+TEST(Network, AnEdgeHasBf16GradientsWhereBothSidesCan) {
+  LayerRegistry registry = float_layers();
+  registry["tell"] = {
+      .make = [](const LayerContext& context) { return std::make_unique<Telling>(context); },
+      .inputs = 1,
+      .attributes = {"bf16"}};
+  const TellingCase cases[] = {
+      {"one", "u = tell(t)\nv = tell(u)", DType::kBf16, 1, 1.0F},
+      {"two", "u = tell(t)\nv = tell(t)\na = add(u, v)", DType::kBf16, 2, 2.0F},
+      {"three", "u = tell(t)\nv = tell(t)\nx = tell(t)\na = add(u, v)\nb = add(a, x)", DType::kF32,
+       1, 3.0F},
+      {"a reader cannot", "u = tell(t)\nv = tell(t, bf16=0)\na = add(u, v)", DType::kF32, 1, 2.0F},
+      {"the output's is the caller's", "", DType::kF32, 1, 1.0F},
+  };
+  for (const bool keep_all : {false, true}) {
+    for (const TellingCase& one : cases) {
+      SCOPED_TRACE(one.name);
+      ParameterStore store(3);
+      Network network(graph_of(cat("input = input(shape=3x1x1)\nw = parameter(shape=4x3x1x1)\n"
+                                   "c = conv2d(input, w)\nt = tell(c)\n",
+                                   one.graph, "\n")),
+                      registry, store, {.batch = 2, .keep_all_tensors = keep_all});
+      Tensor images(DType::kF32, {2, 3, 1, 1}), gradient(DType::kF32, {2, 4, 1, 1});
+      fill_normal(images, "images");
+      for (float& value : gradient.span<float>()) value = 1.0F;
+      network.forward(images, Phase::kTrain);
+      network.backward(gradient);
+      const auto& told = dynamic_cast<Telling&>(network.layer("t"));
+      ASSERT_EQ(told.terms.size(), one.terms);
+      EXPECT_EQ(told.terms[0].dtype(), one.dtype);
+      const float* x = images.data<float>();
+      EXPECT_FLOAT_EQ(store.at("w").gradient.data<float>()[0], one.gradient * (x[0] + x[3]));
+    }
   }
 }
 

@@ -54,45 +54,60 @@ void chain_forward(const ElementwiseChain& chain, void* out) noexcept;
 /// falls with the source within a channel, and the tensor is not read. nullptr: it is.
 MinMax chain_range(const ElementwiseChain& chain, const MinMax* ranges) noexcept;
 
-/// What the parameters of a chain that normalizes are told.
-struct ChainSums {
-  double* shift = nullptr;       ///< [channels] sum of dx = dbeta
-  double* slope = nullptr;       ///< [channels] sum of dx * (source - mean)
-  GradientSums* grid = nullptr;  ///< of fake_quant.h; nullptr: nobody asks
+/// dy [rows, channels], the gradient of the chain's output (codes too: of their reals): the sum of
+/// one or two terms, in f32.
+struct OutputGradient {
+  const void* first = nullptr;
+  const void* second = nullptr;  ///< nullptr: first is all
+  DType dtype = DType::kF32;     ///< of both: kF32 or kBf16
 };
 
-/// Of x, from dy [rows, channels], the gradient of the chain's output (codes too: of their reals):
+/// Where a gradient is written, in f32 or rounded to bf16 half to even; at nullptr: nobody asks.
+struct InputGradient {
+  void* at = nullptr;
+  DType dtype = DType::kF32;
+};
+
+/// What is asked for of dx, the gradient of the chain's value before it is clipped and quantized,
+/// which is also the shortcut's and, without normalization, the source's:
 ///   dx = dy where qmin <= v <= qmax (v = x / scale + zero_point), else 0; and low < x < high
-/// f32 over 128 rows, then double, in an order as channel_statistics'. scratch:
-/// channel_scratch_bytes.
-/// @pre mean is given; sums.grid only where the chain quantizes.
-void chain_gradient_sums(const ElementwiseChain& chain, const float* dy, const ChainSums& sums,
-                         std::byte* scratch) noexcept;
-
-/// Gradients of what the chain reads, from the same dx:
-///   dsource = slope[c] * dx - (decay[c] * (source - mean[c]) + offset[c]), or dx not normalized
-///   dshortcut = dx
-/// Batch statistics of M rows: offset = slope * sum dx / M,
-///   decay = slope * sum (dx * (source - mean)) / (M * (variance + epsilon)); both 0 where the
-///   statistics are constants.
 struct ChainGradients {
-  const float* decay = nullptr;   ///< [channels], given where the chain normalizes
-  const float* offset = nullptr;  ///< [channels]
-  float* source = nullptr;        ///< nullptr: nobody asks; may be dy
-  float* shortcut = nullptr;      ///< likewise, but not dy
-  /// As ChainSums::grid, in the same pass: of chains that do not normalize.
-  GradientSums* grid = nullptr;
+  InputGradient dx;              ///< may lie on a term of dy of the same type
+  InputGradient again;           ///< a second place for the same; not on dy
+  double* shift = nullptr;       ///< [channels] sum of dx = dbeta, given where the chain normalizes
+  double* slope = nullptr;       ///< [channels] sum of dx * (source - mean), with shift
+  GradientSums* grid = nullptr;  ///< of fake_quant.h, where the chain quantizes
 };
-void chain_backward(const ElementwiseChain& chain, const float* dy,
-                    const ChainGradients& gradients) noexcept;
+/// Sums are of dx in f32, before it is rounded: f32 over 128 rows, then double, in an order as
+/// channel_statistics'. scratch, where there are sums a channel: channel_scratch_bytes.
+void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
+                    const ChainGradients& to, std::byte* scratch) noexcept;
+
+/// From dx to the source of a chain that normalizes:
+///   dsource = slope[c] * dx - (decay[c] * (source - mean[c]) + offset[c])
+/// Batch statistics of M rows: slope = the chain's, offset = slope * sum dx / M,
+///   decay = slope * sum (dx * (source - mean)) / (M * (variance + epsilon)); offset and decay are
+///   0 where the statistics are constants. All three times a factor of the channel where dsource is
+///   wanted times one.
+struct NormalizationGradient {
+  const float* mean = nullptr;  ///< [channels], as all of these
+  const float* slope = nullptr;
+  const float* decay = nullptr;
+  const float* offset = nullptr;
+};
+/// Of the chain size and source alone are read. dsource may lie on dx where the types are the same.
+void normalization_gradient(const ElementwiseChain& chain, const InputGradient& dx,
+                            const NormalizationGradient& terms,
+                            const InputGradient& dsource) noexcept;
 
 namespace reference {
 void chain_forward(const ElementwiseChain& chain, void* out) noexcept;
 MinMax chain_range(const ElementwiseChain& chain, const MinMax* ranges) noexcept;
-void chain_gradient_sums(const ElementwiseChain& chain, const float* dy, const ChainSums& sums,
-                         std::byte* scratch) noexcept;
-void chain_backward(const ElementwiseChain& chain, const float* dy,
-                    const ChainGradients& gradients) noexcept;
+void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
+                    const ChainGradients& to, std::byte* scratch) noexcept;
+void normalization_gradient(const ElementwiseChain& chain, const InputGradient& dx,
+                            const NormalizationGradient& terms,
+                            const InputGradient& dsource) noexcept;
 }  // namespace reference
 
 }  // namespace bitloom::kernels

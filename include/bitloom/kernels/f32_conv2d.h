@@ -17,8 +17,9 @@ struct F32Conv2dProblem {
   Shape weight;            ///< [O, C/groups, KH, KW]; gives the kernel's size
   integer::Window window;  ///< stride, pad and groups; its kernel is not read
   bool bias = false;       ///< f32
-  /// Of source, weight and destination gradient: kF32 or kBf16. Every result is f32.
+  /// Of source, weight and destination gradient: kF32 or kBf16. Results are f32, but for this one:
   DType operands = DType::kF32;
+  DType source_gradient = DType::kF32;  ///< kBf16 only where the operands are
 };
 
 /// [N, O, (H + 2 pad - KH) / stride + 1, the same for W].

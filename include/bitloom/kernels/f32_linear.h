@@ -13,10 +13,11 @@ namespace bitloom::kernels {
 
 /// Everything that decides the primitives.
 struct F32LinearProblem {
-  Shape source;                  ///< [N, I]
-  Shape weight;                  ///< [O, I]
-  bool bias = false;             ///< f32
-  DType operands = DType::kF32;  ///< as in F32Conv2dProblem
+  Shape source;                         ///< [N, I]
+  Shape weight;                         ///< [O, I]
+  bool bias = false;                    ///< f32
+  DType operands = DType::kF32;         ///< as in F32Conv2dProblem
+  DType source_gradient = DType::kF32;  ///< likewise
 };
 
 /// Forward:          y[n,o] = sum_i x[n,i] * w[o,i] + b[o]

@@ -1,4 +1,4 @@
-// Pooling of codes (u8, s8) in NHWC, for training: the forward works on codes, the gradient is f32.
+// Pooling of codes (u8, s8) in NHWC, for training: the forward works on codes, gradients are reals.
 // Comes from: layers/max_pool, layers/avg_pool, where their input edge
 // carries codes.
 #pragma once
@@ -20,10 +20,12 @@ inline constexpr std::int64_t kMaxPoolWindow = 256;
 void max_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
                     std::uint8_t* argmax) noexcept;
 
-/// dx[position of argmax] += dy over all windows, dx = 0 elsewhere.
+/// dx = sum of dy over the windows whose argmax is the pixel, in f32; each f32 or bf16. dy is
+/// destination_gradient + second_gradient, which is empty or of the same type.
 /// Sums in the order of the windows: the same bits whatever the threads.
-void max_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
-                       const std::uint8_t* argmax, TensorView source_gradient) noexcept;
+void max_pool_gradient(ConstTensorView destination_gradient, ConstTensorView second_gradient,
+                       const integer::Window& window, const std::uint8_t* argmax,
+                       TensorView source_gradient) noexcept;
 
 /// y = round_half_even(sum / count) over the pixels of each window that lie inside the image, in
 /// integers: one rounding, none in float. Padding counts neither in sum nor in count; with

@@ -34,12 +34,14 @@ struct TrainingProblem {
 ///   operands; codes are dequantized into scratch first.
 /// bf16: operands are rounded to bf16, half to even; sums and results are f32. Codes are exact
 ///   there, so their scales come in beside them: dw = s_x * sum bf16(dy) * code_x, and
-///   dx = sum bf16(dy * s_w[o] * slope[o]) * code_w; each is rounded once, in dy. Biases and their
+///   dx = sum bf16(dy * s_w[o] * slope[o]) * code_w; each is rounded once, in dy. A gradient that
+///   comes in bf16 has been rounded once for both: dw[o] is then of dy * s_w[o], divided by s_w[o]
+///   at the end. Biases and their
 ///   gradients are f32. Gradients of weights are bf16_weight_gradient.h's where channels come in
-///   sixteens: all of them on AMX, else those that it does faster. What stays f32: groups
-///   (oneDNN 3.2's bf16 depthwise kernels take up to 20 times as long), fewer than 16 input
-///   channels (a stem costs little and gains nothing), directions for which only a slow bf16 kernel
-///   exists, and without AMX what Winograd's kernel does faster in f32.
+///   sixteens: all of them on AMX, where a stem's are too, else those that it does faster. What
+///   stays f32: groups (oneDNN 3.2's bf16 depthwise kernels take up to 20 times as long), else
+///   fewer than 16 input channels (a stem costs little and gains nothing), directions for which
+///   only a slow bf16 kernel exists, and without AMX what Winograd's kernel does faster in f32.
 /// A call allocates nothing of ours; results depend on shapes, precision and thread count alone.
 class TrainingProduct {
  public:
@@ -62,14 +64,22 @@ class TrainingProduct {
     ConstTensorView weight;
     RowsFormat weight_rows;        ///< of codes
     const float* slope = nullptr;  ///< [O]: dx is of slope[o] * weight[o]; codes only
-    ConstTensorView gradient;      ///< dy, f32
-    TensorView weight_gradient;    ///< empty: not asked for
-    TensorView bias_gradient;      ///< empty unless the problem has a bias
-    TensorView source_gradient;    ///< empty: not asked for; the shape of `source`
+    /// dy in f32; or where reads_bf16_gradient(), in bf16 as bf16(dy * gradient_factor[o]).
+    ConstTensorView gradient;
+    /// [O], the scales of the weights' codes, whose sums come out scaled then; nullptr for reals.
+    const float* gradient_factor = nullptr;
+    TensorView weight_gradient;  ///< empty: not asked for
+    TensorView bias_gradient;    ///< empty unless the problem has a bias
+    /// The shape of `source`, f32, or bf16 where writes_bf16_gradient(); empty: not asked for.
+    TensorView source_gradient;
     bool adds = false;          ///< dx to what source_gradient holds; @pre adds_source_gradient()
     LapClock* clock = nullptr;  ///< the last work of a call takes no lap of its own
   };
   void backward(const Backward& call, std::byte* scratch);
+
+  /// Whether both directions multiply dy in bf16; whether dx may be written in it.
+  bool reads_bf16_gradient() const;
+  bool writes_bf16_gradient() const;
 
   /// Whether `adds` may be asked for: Winograd's kernel can, oneDNN's cannot.
   bool adds_source_gradient() const;

@@ -63,7 +63,9 @@ class FusedChain final : public Layer {
 
   Edge edge_;
   Edge shortcut_;
-  std::unique_ptr<ChannelNorm> norm_;  // nullptr where nothing is normalized
+  const float* source_factor_ = nullptr;  // the source's Edge::gradient_factor
+  bool bf16_ = false;                     // gradients may be
+  std::unique_ptr<ChannelNorm> norm_;     // nullptr where nothing is normalized
   std::unique_ptr<ChainGrid> grid_;
   kernels::ElementwiseChain chain_;
   std::vector<kernels::MinMax> ranges_;  // a channel each, where the grid follows them

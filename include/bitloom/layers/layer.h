@@ -21,7 +21,8 @@
 
 namespace bitloom::layers {
 
-/// What travels from one node to its readers. Gradients are always f32 and belong to the reals.
+/// What travels from one node to its readers. Gradients belong to the reals; they are f32, or bf16
+/// where the layers on both sides can (LayerMemory).
 struct Edge {
   Shape shape;                   ///< [N, C, H, W], [N, C]; weights [O, I, KH, KW], [O, I]
   DType dtype = DType::kF32;     ///< kF32 reals; kU8 or kS8 codes
@@ -36,6 +37,9 @@ struct Edge {
     if (zero_point != nullptr) now.zero_point = static_cast<std::int32_t>(*zero_point);
     return now;
   }
+  /// A gradient in bf16 is bf16(gradient_factor[c] * dy); live, [C]; nullptr for 1. Products of
+  /// codes take the scales of their weights in this way, before the one rounding.
+  const float* gradient_factor = nullptr;
   /// Set by Network on the inputs it hands to a layer: a trainable parameter lies behind this edge,
   /// so backward is asked for its gradient.
   bool needs_gradient = false;
@@ -65,6 +69,14 @@ struct LayerMemory {
   /// backward adds to input gradient 0 where BackwardCall::adds says so: a gradient of several
   /// contributions then needs no pass of its own for their sum.
   bool backward_adds = false;
+  /// Permissions for gradients in bf16, given by layers of products in bf16 and of what lies
+  /// between them. An edge has one where the layer that makes it reads it and all that read it
+  /// write it.
+  bool backward_reads_bf16 = false;
+  std::vector<bool> backward_writes_bf16;  ///< per input; empty means none
+  /// backward reads a gradient in bf16 as two terms where two layers contribute: nobody writes
+  /// their sum then.
+  bool backward_reads_terms = false;
   /// Input gradient 1 is the output gradient as it is. Network may let it lie there; backward then
   /// finds an empty view.
   bool passes_gradient = false;
@@ -84,9 +96,10 @@ struct ForwardCall {
 struct BackwardCall {
   std::span<const ConstTensorView> inputs;  ///< empty views where not asked for in LayerMemory
   ConstTensorView output;                   ///< likewise
-  ConstTensorView output_gradient;          ///< f32, shape of the output
+  ConstTensorView output_gradient;          ///< shape of the output
+  ConstTensorView second_gradient;          ///< the other term of it; empty: there is none
   std::span<const TensorView>
-      input_gradients;  ///< f32; empty view where nobody needs it. Written, not added to.
+      input_gradients;  ///< empty view where nobody needs it. Written, not added to.
   bool adds = false;    ///< input gradient 0 holds other contributions, to which this one is added
   std::byte* saved = nullptr;
   std::byte* scratch = nullptr;

@@ -49,6 +49,7 @@ class QuantizedProduct : public layers::Layer {
   kernels::RowsFormat weight_rows_;
   std::unique_ptr<kernels::TrainingProduct> training_product_;  // only in training
   Tensor multiplier_;
+  Tensor gradient_factor_;  // scales of the weights' channels
   layers::Parameter* bias_ = nullptr;
 
  private:

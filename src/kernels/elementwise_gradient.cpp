@@ -1,0 +1,301 @@
+#include <algorithm>
+#include <array>
+
+#include "bitloom/kernels/elementwise_chain.h"
+#include "bitloom/kernels/highway.h"
+#include "chain_parts.h"
+
+// Blocks hold vectors as members, which SVE's types cannot be; ARM runs NEON.
+#define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
+
+#ifndef BITLOOM_GRADIENT_TASK
+#define BITLOOM_GRADIENT_TASK
+namespace bitloom::kernels {
+// What one pass over a piece reads and writes; compiled once, used by every target below.
+struct GradientTask {
+  OutputGradient dy;
+  ChainGradients to;
+};
+struct NormalizationTask {
+  ChannelRows size;
+  const float* source;
+  NormalizationGradient terms;
+  InputGradient dx;
+  InputGradient dsource;
+};
+}  // namespace bitloom::kernels
+#endif
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "elementwise_gradient.cpp"
+#include <hwy/foreach_target.h>  // IWYU pragma: keep
+#include <hwy/highway.h>
+
+#include "bf16_vectors-inl.h"
+#include "chain_blocks-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace bitloom::kernels::HWY_NAMESPACE {
+
+// Of GradientSums; one for all vectors of a block, which leaves registers for theirs.
+template <class D>
+struct GridLanes {
+  using V = hn::Vec<D>;
+  V inner, under, over;
+
+  HWY_INLINE explicit GridLanes(D d) : inner(hn::Zero(d)), under(inner), over(inner) {}
+};
+
+// One vector of channels on the way to dx.
+template <bool kSums, bool kQuantizes, class D>
+class GradientLanes {
+ public:
+  using V = hn::Vec<D>;
+
+  HWY_INLINE GradientLanes(D d, std::int64_t channel, const ElementwiseChain& chain)
+      : block_(d, channel, chain), shift_(hn::Zero(d)), slope_(hn::Zero(d)) {}
+
+  HWY_INLINE void turn(D d, const ElementwiseChain& chain, const GradientTask& task, std::int64_t i,
+                       GridLanes<D>& grid) {
+    const OutputGradient& dy = task.dy;
+    V gradient = load_gradient(d, dy.first, dy.dtype, i);
+    if (dy.second != nullptr)
+      gradient = hn::Add(gradient, load_gradient(d, dy.second, dy.dtype, i));
+    if (kQuantizes || chain.clips) gradient = masked(d, chain, task, i, gradient, grid);
+    if (kSums) {
+      shift_ = hn::Add(shift_, gradient);
+      slope_ = hn::Add(slope_, hn::Mul(gradient, block_.distance(d, chain, i)));
+    }
+    const bool is_bf16 = dy.second == nullptr && dy.dtype == DType::kBf16;
+    if (task.to.dx.at != nullptr)
+      store_gradient(d, gradient, task.to.dx.at, task.to.dx.dtype, is_bf16, i);
+    if (task.to.again.at != nullptr)
+      store_gradient(d, gradient, task.to.again.at, task.to.again.dtype, is_bf16, i);
+  }
+
+  HWY_INLINE void finish(D d, const GradientTask& task, std::int64_t channel) const {
+    if (!kSums) return;
+    add_lanes(d, shift_, task.to.shift + channel);
+    add_lanes(d, slope_, task.to.slope + channel);
+  }
+
+ private:
+  HWY_INLINE V masked(D d, const ElementwiseChain& chain, const GradientTask& task, std::int64_t i,
+                      V gradient, GridLanes<D>& grid) {
+    const V x =
+        chain.output != nullptr ? hn::LoadU(d, chain.output + i) : block_.value(d, chain, i);
+    if (kQuantizes) {
+      const V v = block_.scaled(x);
+      const auto is_under = block_.under(v);
+      const auto is_over = block_.over(v);
+      const V passed = hn::IfThenElseZero(hn::AndNot(is_over, hn::Not(is_under)), gradient);
+      if (task.to.grid != nullptr) {
+        // Outside v may be infinite, so it is clamped before the subtraction.
+        const V near = block_.on_grid(v);
+        grid.inner = hn::Add(grid.inner, hn::Mul(passed, hn::Sub(hn::Round(near), near)));
+        grid.under = hn::Add(grid.under, hn::IfThenElseZero(is_under, gradient));
+        grid.over = hn::Add(grid.over, hn::IfThenElseZero(is_over, gradient));
+      }
+      gradient = passed;
+    }
+    return chain.clips ? block_.unclipped(x, gradient) : gradient;
+  }
+
+  Block<D> block_;
+  V shift_, slope_;
+};
+
+struct GradientWork {
+  ElementwiseChain given;
+  GradientTask given_task;
+  double inside[hn::MaxLanes(Widest())] = {};
+  double below[hn::MaxLanes(Widest())] = {};
+  double above[hn::MaxLanes(Widest())] = {};
+
+  // One loop for each of what it is for and what it goes through: a loop for all was three times
+  // as slow.
+  template <class D, int kCount>
+  HWY_INLINE void run(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
+                      std::int64_t last) {
+    if (given_task.to.shift != nullptr) {
+      choose<true>(d, vectors, channel, first, last);
+    } else {
+      choose<false>(d, vectors, channel, first, last);
+    }
+  }
+
+  template <bool kSums, class D, int kCount>
+  HWY_INLINE void choose(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
+                         std::int64_t last) {
+    if (given.quantizes) {
+      loop<kSums, true>(d, vectors, channel, first, last);
+    } else {
+      loop<kSums, false>(d, vectors, channel, first, last);
+    }
+  }
+
+  template <bool kSums, bool kQuantizes, class D, int kCount>
+  HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                       std::int64_t last) {
+    using Lanes = GradientLanes<kSums, kQuantizes, D>;
+    const ElementwiseChain chain = given;
+    const GradientTask task = given_task;
+    Across<Lanes, kCount> across(d, channel, chain);
+    GridLanes<D> grid(d);
+    const std::int64_t step = -chain.size.channels;
+    std::int64_t start = (last - 1) * chain.size.channels + channel;
+    const float* const watched = chain.output != nullptr ? chain.output : chain.source;
+    const auto* const dy = static_cast<const std::byte*>(task.dy.first);
+    const auto* const second = static_cast<const std::byte*>(task.dy.second);
+    const auto width = static_cast<std::int64_t>(size_of(task.dy.dtype));
+    for (std::int64_t row = first; row < last; ++row, start += step) {
+      across.each(start, [&](Lanes& lanes, std::int64_t i) BITLOOM_INLINE_LAMBDA {
+        hwy::Prefetch(dy + (i + kAhead * step) * width);
+        hwy::Prefetch(watched + i + kAhead * step);
+        if (second != nullptr) hwy::Prefetch(second + (i + kAhead * step) * width);
+        lanes.turn(d, chain, task, i, grid);
+      });
+    }
+    across.each(channel,
+                [&](const Lanes& lanes, std::int64_t at) HWY_ATTR { lanes.finish(d, task, at); });
+    if (!kQuantizes || task.to.grid == nullptr) return;
+    add_lanes(d, grid.inner, inside);
+    add_lanes(d, grid.under, below);
+    add_lanes(d, grid.over, above);
+  }
+};
+
+void gradient_part(const ElementwiseChain& chain, const GradientTask& task) {
+  GradientWork work{chain, task};
+  walk(chain.size, true, work);
+  if (task.to.grid == nullptr) return;
+  *task.to.grid = {};
+  for (std::size_t k = 0; k < hn::Lanes(Widest()); ++k) {
+    task.to.grid->inside += work.inside[k];
+    task.to.grid->below += work.below[k];
+    task.to.grid->above += work.above[k];
+  }
+}
+
+// Constants of one vector of channels, from dx to dsource.
+template <class D>
+struct NormalizationLanes {
+  using V = hn::Vec<D>;
+  V mean, slope, decay, offset;
+
+  HWY_INLINE NormalizationLanes(D d, std::int64_t channel, const NormalizationGradient& terms)
+      : mean(hn::LoadU(d, terms.mean + channel)),
+        slope(hn::LoadU(d, terms.slope + channel)),
+        decay(hn::LoadU(d, terms.decay + channel)),
+        offset(hn::LoadU(d, terms.offset + channel)) {}
+};
+
+struct NormalizationWork {
+  NormalizationTask given;
+
+  template <class D, int kCount>
+  HWY_INLINE void run(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                      std::int64_t last) const {
+    const NormalizationTask task = given;
+    Across<NormalizationLanes<D>, kCount> across(d, channel, task.terms);
+    const std::int64_t step = task.size.channels;
+    const auto* const dx = static_cast<const std::byte*>(task.dx.at);
+    const auto width = static_cast<std::int64_t>(size_of(task.dx.dtype));
+    for (std::int64_t row = first; row < last; ++row) {
+      across.each(row * step + channel,
+                  [&](const NormalizationLanes<D>& lanes, std::int64_t i) HWY_ATTR {
+                    hwy::Prefetch(dx + (i + kAhead * step) * width);
+                    hwy::Prefetch(task.source + i + kAhead * step);
+                    const auto distance = hn::Sub(hn::LoadU(d, task.source + i), lanes.mean);
+                    const auto pull = hn::Add(hn::Mul(lanes.decay, distance), lanes.offset);
+                    const auto gradient = load_gradient(d, task.dx.at, task.dx.dtype, i);
+                    store_gradient(d, hn::Sub(hn::Mul(lanes.slope, gradient), pull),
+                                   task.dsource.at, task.dsource.dtype, false, i);
+                  });
+    }
+  }
+};
+
+void normalization_part(const NormalizationTask& task) {
+  NormalizationWork work{task};
+  walk(task.size, false, work);
+}
+
+}  // namespace bitloom::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace bitloom::kernels {
+namespace {
+
+HWY_EXPORT(gradient_part);
+HWY_EXPORT(normalization_part);
+
+void add(const GradientSums& part, GradientSums& sums) {
+  sums.inside += part.inside;
+  sums.below += part.below;
+  sums.above += part.above;
+}
+
+// The same from element `first` on; nothing stays nothing.
+template <typename Pointer>
+Pointer moved(Pointer at, DType dtype, std::int64_t first) {
+  using Byte = std::conditional_t<std::is_same_v<Pointer, void*>, std::byte*, const std::byte*>;
+  const auto bytes = static_cast<std::size_t>(first) * size_of(dtype);
+  return at == nullptr ? nullptr : static_cast<Byte>(at) + bytes;
+}
+OutputGradient from(const OutputGradient& all, std::int64_t first) {
+  return {moved(all.first, all.dtype, first), moved(all.second, all.dtype, first), all.dtype};
+}
+InputGradient from(const InputGradient& all, std::int64_t first) {
+  return {moved(all.at, all.dtype, first), all.dtype};
+}
+
+}  // namespace
+
+void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
+                    const ChainGradients& to, std::byte* scratch) noexcept {
+  const std::int64_t channels = chain.size.channels;
+  auto* doubles = reinterpret_cast<double*>(scratch);
+  std::array<GradientSums, kMostPieces> parts{};
+  for_each_part(chain, [&](const ElementwiseChain& part, std::int64_t first, std::int64_t piece) {
+    GradientSums own;
+    GradientTask task{.dy = from(dy, first),
+                      .to = {.dx = from(to.dx, first), .again = from(to.again, first)}};
+    if (to.shift != nullptr) {
+      task.to.shift = doubles + piece * 2 * channels;
+      task.to.slope = task.to.shift + channels;
+      std::fill(task.to.shift, task.to.shift + 2 * channels, 0.0);
+    }
+    if (to.grid != nullptr) task.to.grid = &own;
+    HWY_DYNAMIC_DISPATCH(gradient_part)(part, task);
+    add(own, parts[static_cast<std::size_t>(piece)]);
+  });
+  for (std::int64_t c = 0; to.shift != nullptr && c < channels; ++c) {
+    to.shift[c] = 0.0;
+    to.slope[c] = 0.0;
+    for (std::int64_t piece = 0; piece < chain.size.pieces; ++piece) {
+      to.shift[c] += doubles[piece * 2 * channels + c];
+      to.slope[c] += doubles[(piece * 2 + 1) * channels + c];
+    }
+  }
+  if (to.grid == nullptr) return;
+  *to.grid = {};
+  for (const GradientSums& part : parts) add(part, *to.grid);
+}
+
+void normalization_gradient(const ElementwiseChain& chain, const InputGradient& dx,
+                            const NormalizationGradient& terms,
+                            const InputGradient& dsource) noexcept {
+  for_each_part(chain, [&](const ElementwiseChain& part, std::int64_t first, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(normalization_part)
+    ({.size = part.size,
+      .source = part.source,
+      .terms = terms,
+      .dx = from(dx, first),
+      .dsource = from(dsource, first)});
+  });
+}
+
+}  // namespace bitloom::kernels
+#endif
