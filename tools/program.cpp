@@ -101,9 +101,11 @@ std::vector<Command> make_commands() {
        "--checkpoint F [--images N] [--json F]",
        "signal to noise of every quantization step, predicted and measured",
        "For a float checkpoint, with every step at 4 .. 10 bits (9 and 10 simulated in float):\n"
-       "plain is the harmonic sum of the steps before a place, refined weighs each step's noise "
+       "plain is the harmonic sum of the steps before a place; refined weighs each step's noise "
        "by\n"
-       "its measured gain, measured is one float pass against one quantized pass.\n"
+       "its gain, measured with that step alone at that width; measured is one float pass against\n"
+       "one quantized pass. It takes some passes for each step and width: fewer --images, less "
+       "time.\n"
        "Example: bitloom sqnr --checkpoint runs/float/checkpoint.h5 --json sqnr.jsonl\n",
        {},
        {{"checkpoint", "F", "a float checkpoint", true}, probe_images},

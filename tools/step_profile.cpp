@@ -35,7 +35,8 @@ double mb_of(const Edge& edge) {
          kMega;
 }
 double gradient_mb(const Edge& edge) {
-  return static_cast<double>(edge.shape.elements()) * sizeof(float) / kMega;
+  return static_cast<double>(edge.shape.elements()) *
+         static_cast<double>(size_of(edge.gradient_dtype)) / kMega;
 }
 
 std::string shape_words(const Shape& shape) {

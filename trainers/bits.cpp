@@ -151,7 +151,8 @@ SqnrReport measure_sqnr(const NoiseRequest& request) {
     report.widths.push_back(bits);
     uniform.push_back(probe.all_at(bits));
   }
-  const quant::NoiseGains gains = quant::measure_gains(probe, probe.all_at(kWidestReal));
+  std::vector<quant::NoiseGains> gains;
+  for (const StepBits& bits : uniform) gains.push_back(quant::measure_gains(probe, bits));
   const std::vector<quant::Noise> measured = probe.measure(uniform);
   for (std::size_t s = 0; s < probe.steps().size(); ++s) {
     const QuantizationStep& step = probe.steps()[s];
@@ -163,7 +164,7 @@ SqnrReport measure_sqnr(const NoiseRequest& request) {
       row.own_db.push_back(step.sqnr_db(report.widths[w]));
       if (step.is_weight) continue;
       row.points.push_back({report.widths[w], quant::predict_plain_db(probe, uniform[w], s),
-                            quant::predict_refined_db(probe, gains, uniform[w], s),
+                            quant::predict_refined_db(probe, gains[w], uniform[w], s),
                             quant::to_db(step.signal, measured[w].at_step[s])});
     }
     add_density(step, row);
@@ -171,7 +172,7 @@ SqnrReport measure_sqnr(const NoiseRequest& request) {
   }
   for (std::size_t w = 0; w < uniform.size(); ++w) {
     report.output.push_back({report.widths[w], quant::predict_plain_db(probe, uniform[w]),
-                             quant::predict_refined_db(probe, gains, uniform[w]),
+                             quant::predict_refined_db(probe, gains[w], uniform[w]),
                              quant::to_db(probe.output_signal(), measured[w].output)});
   }
   return report;

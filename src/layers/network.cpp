@@ -93,7 +93,6 @@ class Network::Impl {
     TensorView value;  // of the input node: set by forward
     TensorView gradient;
     TensorView second_gradient;
-    DType gradient_dtype = DType::kF32;
     bool gradient_in_terms = false;
     NodePlacement placement;
     std::byte* saved = nullptr;
@@ -191,7 +190,7 @@ void Network::Impl::choose_gradients() {
     Slot& now = slots_[i];
     const int most = now.memory.backward_reads_terms ? 2 : 1;
     if (!now.memory.backward_reads_bf16 || !all_write[i] || contributions[i] > most) continue;
-    now.gradient_dtype = DType::kBf16;
+    now.edge.gradient_dtype = DType::kBf16;
     now.gradient_in_terms = contributions[i] == 2;
   }
 }
@@ -205,7 +204,7 @@ void Network::Impl::plan() {
     const auto elements = static_cast<std::size_t>(from.edge.shape.elements());
     nodes.push_back({.inputs = from.inputs,
                      .value_bytes = elements * size_of(from.edge.dtype),
-                     .gradient_bytes = elements * size_of(from.gradient_dtype),
+                     .gradient_bytes = elements * size_of(from.edge.gradient_dtype),
                      .gradient_in_terms = from.gradient_in_terms,
                      .memory = from.memory,
                      .external_value = is_input || is_parameter,
@@ -232,10 +231,10 @@ void Network::Impl::bind(Slot& to) {
   if (Parameter* parameter = to.layer->parameter(); parameter != nullptr && place.runs_backward) {
     to.gradient = parameter->gradient;
   } else if (place.gradient != NodePlacement::kElsewhere) {
-    to.gradient = TensorView(to.gradient_dtype, shape, arena_at(place.gradient));
+    to.gradient = TensorView(to.edge.gradient_dtype, shape, arena_at(place.gradient));
   }
   if (place.second_gradient != NodePlacement::kElsewhere) {
-    to.second_gradient = TensorView(to.gradient_dtype, shape, arena_at(place.second_gradient));
+    to.second_gradient = TensorView(to.edge.gradient_dtype, shape, arena_at(place.second_gradient));
   }
   to.saved = arena_at(place.saved);
   to.forward_scratch = arena_at(place.forward_scratch);
@@ -249,7 +248,7 @@ void Network::Impl::bind(Slot& to) {
     if (place.summand[k] != NodePlacement::kElsewhere) {
       to.input_gradients[k] = TensorView(DType::kF32, input.edge.shape, arena_at(place.summand[k]));
     } else if (place.writes_second[k]) {
-      to.input_gradients[k] = TensorView(input.gradient_dtype, input.edge.shape,
+      to.input_gradients[k] = TensorView(input.edge.gradient_dtype, input.edge.shape,
                                          arena_at(slot(to.inputs[k]).placement.second_gradient));
     } else {
       to.input_gradients[k] = input.gradient;  // empty where nobody needs it

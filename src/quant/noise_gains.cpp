@@ -7,8 +7,12 @@ NoiseGains measure_gains(NoiseProbe& probe, const StepBits& bits) {
   const std::size_t count = probe.steps().size();
   std::vector<StepBits> alone(count, probe.all_at(0));
   for (std::size_t i = 0; i < count; ++i) alone[i][i] = bits[i];
-  const std::vector<Noise> noises = probe.measure(alone);
+  double of_sum = 0.0;
+  const std::vector<Noise> noises = probe.measure(alone, &of_sum);
   NoiseGains gains;
+  double sum = 0.0;
+  for (const Noise& noise : noises) sum += noise.output;
+  if (sum > 0.0) gains.coherence = of_sum / sum;
   for (std::size_t i = 0; i < count; ++i) {
     const double own = probe.steps()[i].noise.at(bits[i]);
     const auto gain = [own](double power) { return own > 0.0 ? power / own : 0.0; };
@@ -48,7 +52,7 @@ double predict_refined_db(const NoiseProbe& probe, const NoiseGains& gains, cons
   for (std::size_t i = 0; i < bits.size(); ++i) {
     sum += gains.to_output[i] * noise_of(probe.steps()[i], bits[i]);
   }
-  return to_db(probe.output_signal(), sum);
+  return to_db(probe.output_signal(), gains.coherence * sum);
 }
 
 double predict_refined_db(const NoiseProbe& probe, const NoiseGains& gains, const StepBits& bits,

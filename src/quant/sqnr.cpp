@@ -100,27 +100,37 @@ void NoiseProbe::measure_steps() {
   }
 }
 
-std::vector<Noise> NoiseProbe::measure(std::span<const StepBits> assignments) {
+std::vector<Noise> NoiseProbe::measure(std::span<const StepBits> assignments, double* of_sum) {
   std::vector<Noise> noises(assignments.size(),
                             Noise{.at_step = std::vector<double>(steps_.size(), 0.0)});
   double count = 0.0;
   std::vector<float> real;
+  std::vector<double> together;
+  double power_together = 0.0;
   batches_([&](ConstTensorView images) {
     const ConstTensorView output = taps_->run(images, TapMode::kRecord);
     const auto classes = static_cast<std::size_t>(output.shape().elements() / output.shape().n());
     const auto logits = output.span<float>();
     real.assign(logits.begin(), logits.end());
+    together.assign(real.size(), 0.0);
     for (std::size_t a = 0; a < assignments.size(); ++a) {
       for (std::size_t i = 0; i < steps_.size(); ++i) taps_->at(i).bits = assignments[a][i];
       const auto noisy = taps_->run(images, TapMode::kCompare).span<float>();
       noises[a].output += mean_square_difference(noisy, real);
       noises[a].divergence += mean_divergence(real, noisy, classes);
+      for (std::size_t i = 0; i < real.size(); ++i) {
+        together[i] += static_cast<double>(noisy[i]) - static_cast<double>(real[i]);
+      }
       for (std::size_t i = 0; i < steps_.size(); ++i) {
         noises[a].at_step[i] += taps_->at(i).difference;
       }
     }
+    for (const double noise : together) {
+      power_together += noise * noise / static_cast<double>(together.size());
+    }
     count += 1.0;
   });
+  if (of_sum != nullptr) *of_sum = power_together / count;
   for (Noise& noise : noises) {
     noise.output /= count;
     noise.divergence /= count;

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "allocation_count.h"
+#include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
 #include "bitloom/core/tensor.h"
 #include "bitloom/trainers/benchmark_run.h"
@@ -216,6 +217,16 @@ TEST_F(TrainingBench, ProfileTellsPhasesAndLayers) {
     }
   }
   EXPECT_EQ(products, 10U) << "resnet8: 7 convolutions, 2 of shortcuts, 1 linear";
+}
+
+TEST_F(TrainingBench, ProfileCountsGradientsInBf16ByTheirBytes) {
+  if (effective_isa() != Isa::kAvx512Amx) GTEST_SKIP() << "few gradients are bf16 without AMX";
+  const auto mb = [&](const char* precision) {
+    const std::vector<std::string> words = {"--method", "qat", "--precision", precision};
+    return measure_training(config_of(tiny_and(words)), {.steps = 4, .per_layer = true})
+        .profile.mb();
+  };
+  EXPECT_LT(mb("bf16"), 0.9 * mb("f32"));
 }
 
 TEST_F(TrainingBench, RooflineNamesWhatLimits) {

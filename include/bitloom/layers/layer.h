@@ -43,6 +43,8 @@ struct Edge {
   /// Set by Network on the inputs it hands to a layer: a trainable parameter lies behind this edge,
   /// so backward is asked for its gradient.
   bool needs_gradient = false;
+  /// Of this edge's gradient, chosen by Network: kF32 or kBf16.
+  DType gradient_dtype = DType::kF32;
 };
 
 /// What a layer is made from.
