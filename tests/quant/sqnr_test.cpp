@@ -77,6 +77,20 @@ TEST(NoiseProbe, OffMeansNoNoise) {
   for (const double power : noise.at_step) EXPECT_EQ(power, 0.0);
 }
 
+// Twice the same noise is twice as high; what is independent would add its power.
+TEST(NoiseProbe, SumsNoisesOfAssignments) {
+  Probed setup(kResidual);
+  NoiseProbe probe = setup.probe();
+  const std::vector<StepBits> twice{probe.all_at(5), probe.all_at(5)};
+  double of_sum = 0.0;
+  const std::vector<Noise> noises = probe.measure(twice, &of_sum);
+  EXPECT_GT(of_sum, 0.0);
+  EXPECT_NEAR(of_sum, 4.0 * noises[0].output, 1e-6 * of_sum);
+  const double coherence = measure_gains(probe, probe.all_at(8)).coherence;
+  EXPECT_GT(coherence, 0.5);
+  EXPECT_LT(coherence, 2.0);
+}
+
 // Widths 9 and 10 have no integer model; each bit more takes 5 to 6 dB of noise away.
 TEST(NoiseProbe, GoesOnPastEightBits) {
   Probed setup(kResidual);

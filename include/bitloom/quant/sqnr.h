@@ -113,8 +113,8 @@ struct NoiseGains {
 /// Residual adds, batch norm, pools and clips are in it, as all of that lies on the way. `bits`:
 /// the width (not 0) at which each step is on. Gains depend on it: of activations that are never
 /// negative a coarse step sends more to 0 than it rounds up, and the sums behind pass a shift of
-/// the mean on whole (in a trained vgg_small at 6 bits 3 dB more arrive than gains of 8 bits say).
-/// So they are measured at the width that is asked about.
+/// the mean on whole. In a trained vgg_small at 6 bits 2.4 dB more arrive than gains of 8 bits say,
+/// and 4.1 dB more by their coherence. So they are measured at the width that is asked about.
 NoiseGains measure_gains(NoiseProbe& probe, const StepBits& bits);
 
 /// The plain rule: 1/gamma_out = sum over steps of 1/gamma_i, gamma_i = signal_i / noise_i(bits_i).
