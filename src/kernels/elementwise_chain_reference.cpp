@@ -144,7 +144,7 @@ void normalization_gradient(const ElementwiseChain& chain, const InputGradient& 
                             const InputGradient& dsource) noexcept {
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
     const std::int64_t c = i % chain.size.channels;
-    const float pull = terms.decay[c] * (chain.source[i] - terms.mean[c]) + terms.offset[c];
+    const float pull = terms.decay[c] * (chain.source[i] - chain.mean[c]) + terms.offset[c];
     write(dsource, i, terms.slope[c] * term_at(dx.at, dx.dtype, i) - pull);
   }
 }

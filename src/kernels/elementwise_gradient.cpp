@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <array>
+#include <type_traits>
 
 #include "bitloom/kernels/elementwise_chain.h"
 #include "bitloom/kernels/highway.h"
@@ -17,8 +18,7 @@ struct GradientTask {
   ChainGradients to;
 };
 struct NormalizationTask {
-  ChannelRows size;
-  const float* source;
+  ElementwiseChain chain;
   NormalizationGradient terms;
   InputGradient dx;
   InputGradient dsource;
@@ -59,18 +59,21 @@ class GradientLanes {
                        GridLanes<D>& grid) {
     const OutputGradient& dy = task.dy;
     V gradient = load_gradient(d, dy.first, dy.dtype, i);
-    if (dy.second != nullptr)
+    if (dy.second != nullptr) {
       gradient = hn::Add(gradient, load_gradient(d, dy.second, dy.dtype, i));
+    }
     if (kQuantizes || chain.clips) gradient = masked(d, chain, task, i, gradient, grid);
     if (kSums) {
       shift_ = hn::Add(shift_, gradient);
       slope_ = hn::Add(slope_, hn::Mul(gradient, block_.distance(d, chain, i)));
     }
     const bool is_bf16 = dy.second == nullptr && dy.dtype == DType::kBf16;
-    if (task.to.dx.at != nullptr)
+    if (task.to.dx.at != nullptr) {
       store_gradient(d, gradient, task.to.dx.at, task.to.dx.dtype, is_bf16, i);
-    if (task.to.again.at != nullptr)
+    }
+    if (task.to.again.at != nullptr) {
       store_gradient(d, gradient, task.to.again.at, task.to.again.dtype, is_bf16, i);
+    }
   }
 
   HWY_INLINE void finish(D d, const GradientTask& task, std::int64_t channel) const {
@@ -183,11 +186,11 @@ struct NormalizationLanes {
   using V = hn::Vec<D>;
   V mean, slope, decay, offset;
 
-  HWY_INLINE NormalizationLanes(D d, std::int64_t channel, const NormalizationGradient& terms)
-      : mean(hn::LoadU(d, terms.mean + channel)),
-        slope(hn::LoadU(d, terms.slope + channel)),
-        decay(hn::LoadU(d, terms.decay + channel)),
-        offset(hn::LoadU(d, terms.offset + channel)) {}
+  HWY_INLINE NormalizationLanes(D d, std::int64_t channel, const NormalizationTask& task)
+      : mean(hn::LoadU(d, task.chain.mean + channel)),
+        slope(hn::LoadU(d, task.terms.slope + channel)),
+        decay(hn::LoadU(d, task.terms.decay + channel)),
+        offset(hn::LoadU(d, task.terms.offset + channel)) {}
 };
 
 struct NormalizationWork {
@@ -197,16 +200,17 @@ struct NormalizationWork {
   HWY_INLINE void run(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
                       std::int64_t last) const {
     const NormalizationTask task = given;
-    Across<NormalizationLanes<D>, kCount> across(d, channel, task.terms);
-    const std::int64_t step = task.size.channels;
+    Across<NormalizationLanes<D>, kCount> across(d, channel, task);
+    const std::int64_t step = task.chain.size.channels;
+    const float* const source = task.chain.source;
     const auto* const dx = static_cast<const std::byte*>(task.dx.at);
     const auto width = static_cast<std::int64_t>(size_of(task.dx.dtype));
     for (std::int64_t row = first; row < last; ++row) {
       across.each(row * step + channel,
-                  [&](const NormalizationLanes<D>& lanes, std::int64_t i) HWY_ATTR {
+                  [&](const NormalizationLanes<D>& lanes, std::int64_t i) BITLOOM_INLINE_LAMBDA {
                     hwy::Prefetch(dx + (i + kAhead * step) * width);
-                    hwy::Prefetch(task.source + i + kAhead * step);
-                    const auto distance = hn::Sub(hn::LoadU(d, task.source + i), lanes.mean);
+                    hwy::Prefetch(source + i + kAhead * step);
+                    const auto distance = hn::Sub(hn::LoadU(d, source + i), lanes.mean);
                     const auto pull = hn::Add(hn::Mul(lanes.decay, distance), lanes.offset);
                     const auto gradient = load_gradient(d, task.dx.at, task.dx.dtype, i);
                     store_gradient(d, hn::Sub(hn::Mul(lanes.slope, gradient), pull),
@@ -218,7 +222,7 @@ struct NormalizationWork {
 
 void normalization_part(const NormalizationTask& task) {
   NormalizationWork work{task};
-  walk(task.size, false, work);
+  walk(task.chain.size, false, work);
 }
 
 }  // namespace bitloom::kernels::HWY_NAMESPACE
@@ -289,11 +293,7 @@ void normalization_gradient(const ElementwiseChain& chain, const InputGradient& 
                             const InputGradient& dsource) noexcept {
   for_each_part(chain, [&](const ElementwiseChain& part, std::int64_t first, std::int64_t) {
     HWY_DYNAMIC_DISPATCH(normalization_part)
-    ({.size = part.size,
-      .source = part.source,
-      .terms = terms,
-      .dx = from(dx, first),
-      .dsource = from(dsource, first)});
+    ({.chain = part, .terms = terms, .dx = from(dx, first), .dsource = from(dsource, first)});
   });
 }
 

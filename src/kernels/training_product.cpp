@@ -124,13 +124,6 @@ bool own_weight_gradient_pays(const TrainingProblem& problem) {
 
 std::size_t elements(const Shape& shape) { return static_cast<std::size_t>(shape.elements()); }
 
-void scale_all(TensorView tensor, float factor) {
-  float* values = tensor.data<float>();
-  parallel_for(tensor.elements(), 32768, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t i = begin; i < end; ++i) values[i] *= factor;
-  });
-}
-
 // Hands out pieces of scratch; with no memory behind it, it counts them.
 class Pieces {
  public:
@@ -380,17 +373,20 @@ void TrainingProduct::Impl::weights_in_bf16(const Backward& call, TensorView sha
 
 // By the scale of the source's codes and against the factor that the gradient came with.
 void TrainingProduct::Impl::scale_weight_gradients(const Backward& call) const {
-  if (call.gradient_factor == nullptr) {
-    if (source_is_codes()) scale_all(call.weight_gradient, source_scale(call));
-    return;
-  }
-  const std::int64_t row = call.weight_gradient.elements() / problem_.weight.n();
+  const float* factor = call.gradient_factor;
+  if (factor == nullptr && !source_is_codes()) return;
+  const std::int64_t outputs = problem_.weight.n();
+  const std::int64_t row = call.weight_gradient.elements() / outputs;
   float* gradient = call.weight_gradient.data<float>();
-  for (std::int64_t o = 0; o < problem_.weight.n(); ++o) {
-    const float scale = source_scale(call) / call.gradient_factor[o];
-    for (std::int64_t i = o * row; i < (o + 1) * row; ++i) gradient[i] *= scale;
-    if (problem_.bias) call.bias_gradient.data<float>()[o] /= call.gradient_factor[o];
-  }
+  const std::int64_t grain = std::max<std::int64_t>(1, 32768 / row);
+  parallel_for(outputs, grain, [&](std::int64_t begin, std::int64_t end, int) {
+    for (std::int64_t o = begin; o < end; ++o) {
+      const float scale = factor == nullptr ? source_scale(call) : source_scale(call) / factor[o];
+      for (std::int64_t i = o * row; i < (o + 1) * row; ++i) gradient[i] *= scale;
+    }
+  });
+  if (factor == nullptr || !problem_.bias) return;
+  for (std::int64_t o = 0; o < outputs; ++o) call.bias_gradient.data<float>()[o] /= factor[o];
 }
 
 void TrainingProduct::Impl::weights_in_f32(const Backward& call, Pieces pieces) {

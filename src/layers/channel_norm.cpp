@@ -106,10 +106,7 @@ kernels::NormalizationGradient ChannelNorm::learn(const float* factor) {
     row(kOffset)[c] = static_cast<float>(scaled * shift[c] * by);
     row(kDecay)[c] = static_cast<float>(scaled * slope[c] * inverse * inverse * by);
   }
-  return {.mean = row(kMean),
-          .slope = row(kGradientSlope),
-          .decay = row(kDecay),
-          .offset = row(kOffset)};
+  return {.slope = row(kGradientSlope), .decay = row(kDecay), .offset = row(kOffset)};
 }
 
 }  // namespace bitloom::layers

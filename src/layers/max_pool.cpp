@@ -12,7 +12,9 @@ namespace {
 class MaxPool final : public Layer {
  public:
   explicit MaxPool(const LayerContext& context)
-      : window_(pool_window(context.node)), bf16_(context.precision == kernels::Precision::kBf16) {
+      : window_(pool_window(context.node)),
+        bf16_(context.precision == kernels::Precision::kBf16),
+        source_scaled_(context.inputs[0].gradient_factor != nullptr) {
     const Edge& source = context.inputs[0];
     edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, window_));
     if (source.dtype == DType::kF32) {
@@ -37,7 +39,7 @@ class MaxPool final : public Layer {
     }
     return {.saved_bytes = static_cast<std::size_t>(edge_.shape.elements()),
             .backward_reads_bf16 = bf16_,
-            .backward_writes_bf16 = {bf16_ && edge_.gradient_factor == nullptr},
+            .backward_writes_bf16 = {bf16_ && !source_scaled_},
             .backward_reads_terms = bf16_};
   }
 
@@ -65,7 +67,8 @@ class MaxPool final : public Layer {
   }
 
   integer::Window window_;
-  bool bf16_;  // gradients may be
+  bool bf16_;           // gradients may be
+  bool source_scaled_;  // as in WeightedLayer
   std::optional<kernels::F32Pool> reals_;
   Edge edge_;
 };

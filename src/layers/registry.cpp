@@ -45,6 +45,7 @@ void require_reals(const LayerContext& context) {
 Edge same_kind(const Edge& source, const Shape& shape) {
   Edge out = source;
   out.shape = shape;
+  out.gradient_factor = nullptr;  // the source's own backward asks for it, not this layer's
   return out;
 }
 

@@ -208,10 +208,8 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
     EXPECT_NEAR(found.shift[c], wanted.shift[c], tolerance);
     EXPECT_NEAR(found.slope[c], wanted.slope[c], tolerance);
   }
-  const NormalizationGradient terms{.mean = setup.mean.data(),
-                                    .slope = setup.slope.data(),
-                                    .decay = setup.decay.data(),
-                                    .offset = setup.offset.data()};
+  const NormalizationGradient terms{
+      .slope = setup.slope.data(), .decay = setup.decay.data(), .offset = setup.offset.data()};
   const auto back = [&](bool by_reference) {
     std::vector<std::uint8_t> dx = wanted.dx, dsource = in_type(setup.dy, kind.from);
     const InputGradient from{dx.data(), kind.to};

@@ -90,12 +90,12 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
 ///   0 where the statistics are constants. All three times a factor of the channel where dsource is
 ///   wanted times one.
 struct NormalizationGradient {
-  const float* mean = nullptr;  ///< [channels], as all of these
-  const float* slope = nullptr;
+  const float* slope = nullptr;  ///< [channels], as all of these
   const float* decay = nullptr;
   const float* offset = nullptr;
 };
-/// Of the chain size and source alone are read. dsource may lie on dx where the types are the same.
+/// Of the chain size, source and mean alone are read. dsource may lie on dx where the types are the
+/// same.
 void normalization_gradient(const ElementwiseChain& chain, const InputGradient& dx,
                             const NormalizationGradient& terms,
                             const InputGradient& dsource) noexcept;
