@@ -46,12 +46,15 @@ void declare_qat_schedule(Keys& keys) {
       "quant.fold_batch_norm", "fold batch norm into weights before quantization",
       [](auto& c) -> auto& { return c.quant.fold_batch_norm; }));
   keys.push_back(real_key(
-      "quant.distill_weight", "qat: share of the --init network's answers in the loss", {0.0, 1.0},
+      "quant.distill_weight", "qat: share of a teacher's answers in the loss", {0.0, 1.0},
       [](auto& c) -> auto& { return c.quant.distill_weight; }));
   keys.push_back(real_key(
       "quant.distill_temperature", "temperature of both softmaxes in distillation",
       {.low = 0.0, .high = 1000.0, .open_low = true},
       [](auto& c) -> auto& { return c.quant.distill_temperature; }));
+  keys.push_back(text_key(
+      "quant.distill_teacher", "checkpoint of the teacher; nothing: the network of --init",
+      [](auto& c) -> auto& { return c.quant.distill_teacher; }));
 }
 
 // quant.bits = auto and what it aims at.

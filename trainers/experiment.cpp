@@ -44,18 +44,23 @@ layers::Graph graph_of(const ModelOptions& options, const Shape& image_shape,
   constexpr std::int64_t kMostBytes = 1 << 20;
   layers::Graph graph =
       layers::Graph::parse(io::read_whole_file(options.file, kMostBytes), options.file);
+  require_shapes_of_data(graph, image_shape, classes, options.file);
+  return graph;
+}
+
+void require_shapes_of_data(const layers::Graph& graph, const Shape& image_shape,
+                            std::int64_t classes, const std::filesystem::path& path) {
   const Shape input = graph.nodes().front().shape("shape");
   if (input != image_shape) {
-    throw ShapeError(ErrorText{cat(options.file, ": ", graph.nodes().front().name),
+    throw ShapeError(ErrorText{cat(path.string(), ": ", graph.nodes().front().name),
                                layers::shape_text(image_shape, true),
                                layers::shape_text(input, true),
                                "the data set has other images; change the input's shape"});
   }
   if (outputs_of(graph) != classes) {
-    throw ShapeError(ErrorText{options.file, cat(classes, " outputs, one a class"),
+    throw ShapeError(ErrorText{path.string(), cat(classes, " outputs, one a class"),
                                cat(outputs_of(graph)), "change the last layer or data.classes"});
   }
-  return graph;
 }
 
 Experiment::Experiment(const Config& config)

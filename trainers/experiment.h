@@ -29,6 +29,10 @@ struct Experiment {
 /// model file's input or class count disagrees with the data.
 layers::Graph graph_of(const ModelOptions& options, const Shape& image_shape, std::int64_t classes);
 
+/// @throws ShapeError if a graph read from `path` takes other images or tells other classes apart.
+void require_shapes_of_data(const layers::Graph& graph, const Shape& image_shape,
+                            std::int64_t classes, const std::filesystem::path& path);
+
 /// The profile by name, or the CPU's default. @throws BackendError if this CPU does not run it
 /// exactly, with the remedy.
 const integer::DeviceProfile& usable_profile(const std::string& name);

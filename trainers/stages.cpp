@@ -56,6 +56,22 @@ void require_same_network(const train::Checkpoint& checkpoint, const Config& con
                               "compare with `bitloom inspect FILE`; set model.network to match"});
 }
 
+train::Checkpoint load_teacher(const Config& config, const Experiment& experiment,
+                               const std::filesystem::path& init) {
+  std::filesystem::path path = config.quant.distill_teacher;
+  if (path.empty()) path = init;
+  train::Checkpoint teacher = train::load_trained(path);
+  require_shapes_of_data(teacher.graph, experiment.dataset.image_shape, experiment.dataset.classes,
+                         path);
+  const Config its = config_from_ini(teacher.config_text, path.string());
+  if (its.data.mean != config.data.mean || its.data.stddev != config.data.stddev) {
+    throw ConfigError(ErrorText{path.string(), "a teacher with this run's data.mean and stddev",
+                                "another normalization of its images",
+                                "train both under the same [data]"});
+  }
+  return teacher;
+}
+
 void start_from(train::Checkpoint& checkpoint, const Config& config, const Experiment& experiment,
                 const std::filesystem::path& init) {
   const train::Checkpoint source = train::load_trained(init);
@@ -155,9 +171,9 @@ void require_possible_stages(const Config& config, bool has_init) {
         "quant.bits", "equal without --init, or with quant.delay_epochs", "auto",
         "widths are chosen for a trained network: give --init FILE and no delay, or a [schedule]");
   }
-  if (options.distill_weight > 0.0 && !has_init) {
-    refuse("quant.distill_weight", "--init FILE, whose network teaches", "none",
-           "give a trained checkpoint, or set it to 0");
+  if (options.distill_weight > 0.0 && options.distill_teacher.empty() && !has_init) {
+    refuse("quant.distill_weight", "quant.distill_teacher, or --init FILE, whose network teaches",
+           "neither", "give a trained checkpoint, or set it to 0");
   }
 }
 

@@ -16,6 +16,12 @@ namespace bitloom::trainers {
 void require_same_network(const train::Checkpoint& checkpoint, const Config& config,
                           const Experiment& experiment, const std::filesystem::path& path);
 
+/// The trained checkpoint that teaches this run: quant.distill_teacher, else `init`.
+/// @throws FormatError, ShapeError if it takes other images or classes, ConfigError if it saw its
+/// images under another normalization.
+train::Checkpoint load_teacher(const Config& config, const Experiment& experiment,
+                               const std::filesystem::path& init);
+
 /// Takes the weights, biases and batch-norm statistics of `init` over into a fresh checkpoint: a
 /// float checkpoint, or for QAT one of QAT with at least as many bits (progressive
 /// initialisation: W4 from W8, W3 from W4, W2 from W3).

@@ -104,7 +104,7 @@ void request_stop() noexcept { stop_requested.store(true); }
 
 TrainResult train(const TrainRequest& request) {
   const std::filesystem::path file = request.out / "checkpoint.h5";
-  // A copy, so that the run resumes wherever --init went.
+  // A copy, so that the run resumes wherever the teacher's file went.
   const std::filesystem::path teacher_file = request.out / "teacher.h5";
   std::optional<train::Checkpoint> checkpoint;
   Config config;
@@ -123,12 +123,12 @@ TrainResult train(const TrainRequest& request) {
     require_same_network(*checkpoint, config, experiment, file);
     usable_profile(config.profile);
   } else {
+    std::optional<train::Checkpoint> source;
+    if (learns_from_a_teacher(config)) source = load_teacher(config, experiment, request.init);
     checkpoint.emplace(fresh_checkpoint(request, config, experiment));
     std::filesystem::create_directories(request.out);
     io::write_whole_file(request.out / "config.cfg", checkpoint->config_text);
-    if (learns_from_a_teacher(config)) {
-      train::save_checkpoint(teacher_file, train::load_trained(request.init));
-    }
+    if (source) train::save_checkpoint(teacher_file, *source);
   }
   checkpoint->environment = train::current_environment(config.train.precision);
 

@@ -1,18 +1,14 @@
 #include "bitloom/kernels/channel_layers.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
 #include "bitloom/core/parallel.h"
-#include "column_sums.h"
 
 namespace bitloom::kernels {
 namespace {
 
 constexpr std::int64_t kGrain = 16384;  // elements below which one thread does all
-
-float at(const float* values, std::int64_t c) { return values == nullptr ? 0.0F : values[c]; }
 
 std::int64_t channels_of(ConstTensorView x) { return x.shape().c(); }
 
@@ -26,44 +22,6 @@ void for_each_row(std::int64_t elements, std::int64_t cols, const Body& body) {
 }
 
 }  // namespace
-
-void rectify(ConstTensorView x, const RectifierChannels& channels, TensorView y) noexcept {
-  const float* in = x.data<float>();
-  float* out = y.data<float>();
-  const std::int64_t cols = channels_of(x);
-  for_each_row(x.elements(), cols, [&](std::int64_t, std::int64_t first) {
-    for (std::int64_t c = 0; c < cols; ++c) {
-      const float v = in[first + c] - at(channels.threshold, c);
-      out[first + c] = (v > 0.0F ? v : channels.slope[c] * v) + at(channels.offset, c);
-    }
-  });
-}
-
-void rectify_gradient(ConstTensorView x, const RectifierChannels& channels, ConstTensorView dy,
-                      const RectifierGradients& gradients, TensorView dx) noexcept {
-  const float* in = x.data<float>();
-  const float* gradient = dy.data<float>();
-  const std::int64_t cols = channels_of(x);
-  const std::int64_t rows = x.elements() / cols;
-  column_sums<1>(rows, cols, {gradients.slope}, [&](std::int64_t i, std::int64_t c) {
-    return std::array{gradient[i] * std::min(in[i] - at(channels.threshold, c), 0.0F)};
-  });
-  if (gradients.threshold != nullptr) {
-    column_sums<2>(
-        rows, cols, {gradients.threshold, gradients.offset}, [&](std::int64_t i, std::int64_t c) {
-          const bool above = in[i] - at(channels.threshold, c) > 0.0F;
-          return std::array{-gradient[i] * (above ? 1.0F : channels.slope[c]), gradient[i]};
-        });
-  }
-  if (dx.empty()) return;
-  float* out = dx.data<float>();
-  for_each_row(x.elements(), cols, [&](std::int64_t, std::int64_t first) {
-    for (std::int64_t c = 0; c < cols; ++c) {
-      const bool above = in[first + c] - at(channels.threshold, c) > 0.0F;
-      out[first + c] = gradient[first + c] * (above ? 1.0F : channels.slope[c]);
-    }
-  });
-}
 
 void channel_mean_magnitude(ConstTensorView x, std::int64_t channels, float* mean) noexcept {
   const float* in = x.data<float>();

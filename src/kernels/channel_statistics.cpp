@@ -2,8 +2,7 @@
 
 #include <algorithm>
 
-#include "bitloom/core/parallel.h"
-#include "bitloom/kernels/highway.h"
+#include "channel_pieces.h"
 
 #ifndef BITLOOM_CHANNEL_PART
 #define BITLOOM_CHANNEL_PART
@@ -171,15 +170,11 @@ HWY_EXPORT(statistics_part);
 constexpr std::int64_t kGrain = 16384;
 constexpr std::size_t kAlignment = 64;
 
-std::int64_t first_row(const ChannelRows& size, std::int64_t piece) {
-  return size.rows * piece / size.pieces;
-}
-
 // Rows of one piece, its results in its part of the scratch: two rows of doubles, two of floats.
 ChannelPart part_of(const float* x, const ChannelRows& size, std::byte* scratch, std::int64_t piece,
                     bool ranges) {
   const std::int64_t begin = first_row(size, piece);
-  auto* doubles = reinterpret_cast<double*>(scratch) + piece * 3 * size.channels;
+  double* doubles = piece_sums(scratch, size, piece);
   auto* floats = reinterpret_cast<float*>(doubles + 2 * size.channels);
   return {.x = x + begin * size.channels,
           .rows = first_row(size, piece + 1) - begin,
@@ -206,11 +201,8 @@ std::size_t channel_scratch_bytes(const ChannelRows& size) {
 
 void channel_statistics(const float* x, const ChannelRows& size, float* mean, float* variance,
                         MinMax* ranges, std::byte* scratch) noexcept {
-  apply_highway_cap();
-  parallel_for(size.pieces, 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t piece = begin; piece < end; ++piece) {
-      HWY_DYNAMIC_DISPATCH(statistics_part)(part_of(x, size, scratch, piece, ranges != nullptr));
-    }
+  for_each_channel_piece(size, [&](std::int64_t piece, std::int64_t, std::int64_t) {
+    HWY_DYNAMIC_DISPATCH(statistics_part)(part_of(x, size, scratch, piece, ranges != nullptr));
   });
   for (std::int64_t c = 0; c < size.channels; ++c) {
     double whole = 0.0;

@@ -1,17 +1,34 @@
 #include "bitloom/kernels/few_levels.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 
-#include "bitloom/core/parallel.h"
-#include "bitloom/kernels/highway.h"
-#include "column_sums.h"
+#include "channel_pieces.h"
+
+#ifndef BITLOOM_APPROX_SUMS_PART
+#define BITLOOM_APPROX_SUMS_PART
+namespace bitloom::kernels {
+// One thread's rows; compiled once, used by every target below.
+struct ApproxSumsPart {
+  const float* x;
+  std::int64_t rows;
+  std::int64_t channels;
+  const float* threshold;  // [channels]
+  const float* dy;
+  float* dx;  // or nullptr
+  bool adds;
+  double* sums;  // [channels], 0 at first
+};
+}  // namespace bitloom::kernels
+#endif
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "few_levels.cpp"
+#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
+
+#include "channel_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
@@ -125,6 +142,57 @@ void add_approx_piece(const float* x, const float* threshold, const float* dy, s
   }
 }
 
+// One tile and one block of channels of the gradient and its sums.
+struct ApproxSumsBlock {
+  ApproxSumsPart part;
+  std::int64_t first;
+  std::int64_t last;
+
+  template <class D, int kCount>
+  HWY_INLINE void operator()(D d, Vectors<kCount> /*vectors*/, std::int64_t channel) const {
+    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+    for (std::int64_t row = first; row < last; ++row) {
+      const std::int64_t at = row * part.channels + channel;
+      for (std::int64_t k = 0; k < kCount; ++k) {
+        hwy::Prefetch(part.x + at + k * lanes);
+        hwy::Prefetch(part.dy + at + k * lanes);
+      }
+    }
+    for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
+  }
+  template <class D>
+  HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {
+    const auto two = hn::Set(d, 2.0F);
+    const auto limit = hn::LoadU(d, part.threshold + channel);
+    auto sum = hn::Zero(d);
+    for (std::int64_t row = first; row < last; ++row) {
+      const std::int64_t i = row * part.channels + channel;
+      const auto distance = hn::Abs(hn::Sub(hn::LoadU(d, part.x + i), limit));
+      const auto slope = hn::Max(hn::Zero(d), hn::Sub(two, hn::Mul(two, distance)));
+      const auto gradient = hn::Mul(hn::LoadU(d, part.dy + i), slope);
+      sum = hn::Add(sum, gradient);
+      if (part.dx == nullptr) continue;
+      float* at = part.dx + i;
+      hn::StoreU(part.adds ? hn::Add(hn::LoadU(d, at), gradient) : gradient, d, at);
+    }
+    add_lanes(d, sum, part.sums + channel);
+  }
+};
+
+struct ApproxSumsTile {
+  ApproxSumsPart part;
+
+  HWY_INLINE void operator()(std::int64_t first, std::int64_t last) const {
+    const ApproxSumsBlock block{part, first, last};
+    for_each_block(part.channels, block);
+  }
+};
+
+void approx_sums_part(const ApproxSumsPart& part) {
+  const ApproxSumsTile tile{part};
+  for_each_tile(part.rows, true, tile);
+}
+
 // threshold < 0 takes all elements.
 MagnitudeSum magnitude_piece(const float* x, float threshold, std::int64_t count) {
   constexpr std::int64_t kBlock = 4096;
@@ -168,6 +236,7 @@ HWY_EXPORT(ternary_piece);
 HWY_EXPORT(hardtanh_piece);
 HWY_EXPORT(approx_piece);
 HWY_EXPORT(add_approx_piece);
+HWY_EXPORT(approx_sums_part);
 HWY_EXPORT(magnitude_piece);
 
 constexpr std::int64_t kGrain = 16384;  // elements below which one thread does all
@@ -246,12 +315,24 @@ void add_approx_sign_gradient(const float* x, const SignRows& rows, const float*
                  });
 }
 
-void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept {
-  column_sums<1>(rows.rows, rows.cols, {sums}, [&](std::int64_t i, std::int64_t c) {
-    const float threshold = rows.threshold == nullptr ? 0.0F : rows.threshold[c];
-    const float slope = 2.0F - 2.0F * std::fabs(x[i] - threshold);
-    return std::array<float, 1>{dy[i] * std::max(slope, 0.0F)};
+void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
+                               const float* dy, bool adds, float* dx, float* sums,
+                               std::byte* scratch) noexcept {
+  for_each_channel_piece(size, [&](std::int64_t piece, std::int64_t row, std::int64_t end) {
+    const std::int64_t at = row * size.channels;
+    double* own = piece_sums(scratch, size, piece);
+    std::fill_n(own, size.channels, 0.0);
+    HWY_DYNAMIC_DISPATCH(approx_sums_part)
+    ({.x = x + at,
+      .rows = end - row,
+      .channels = size.channels,
+      .threshold = threshold,
+      .dy = dy + at,
+      .dx = dx == nullptr ? nullptr : dx + at,
+      .adds = adds,
+      .sums = own});
   });
+  join_sums(scratch, size, 0, 1.0, sums);
 }
 
 void magnitude_sums(const float* x, const TernaryRows& rows, MagnitudeSum* out) noexcept {

@@ -49,11 +49,15 @@ void add_approx_sign_gradient(const float* x, const SignRows& rows, const float*
   }
 }
 
-void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept {
-  for (std::int64_t c = 0; c < rows.cols; ++c) {
+void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
+                               const float* dy, bool adds, float* dx, float* sums,
+                               std::byte* /*scratch*/) noexcept {
+  for (std::int64_t c = 0; c < size.channels; ++c) {
     double sum = 0.0;
-    for (std::int64_t i = c; i < rows.rows * rows.cols; i += rows.cols) {
-      sum += static_cast<double>(dy[i] * slope_at(x[i], threshold_at(rows, i)));
+    for (std::int64_t i = c; i < size.rows * size.channels; i += size.channels) {
+      const float gradient = dy[i] * slope_at(x[i], threshold[c]);
+      sum += static_cast<double>(gradient);
+      if (dx != nullptr) dx[i] = adds ? dx[i] + gradient : gradient;
     }
     sums[c] = static_cast<float>(sum);
   }

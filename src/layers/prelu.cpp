@@ -1,5 +1,5 @@
 #include "bitloom/core/error.h"
-#include "bitloom/kernels/channel_layers.h"
+#include "bitloom/kernels/rectifier.h"
 #include "float_layers.h"
 
 namespace bitloom::layers {
@@ -13,6 +13,7 @@ class Rectifier final : public Layer {
   Rectifier(const LayerContext& context, bool shifts) {
     require_reals(context);
     edge_.shape = context.inputs[0].shape;
+    size_ = kernels::channel_rows(edge_.shape.elements() / edge_.shape.c(), edge_.shape.c());
     const auto declare = [&](const char* word, Role role, float value) {
       return &context.parameters.declare(context.node.name + word, Shape{edge_.shape.c()}, role,
                                          {.constant = value});
@@ -26,11 +27,13 @@ class Rectifier final : public Layer {
   const Edge& output() const override { return edge_; }
 
   LayerMemory memory() const override {
-    return {.backward_reads_input = {true}, .backward_in_place = true};
+    return {.scratch_bytes = kernels::channel_scratch_bytes(size_),
+            .backward_reads_input = {true},
+            .backward_in_place = true};
   }
 
   void forward(const ForwardCall& call) override {
-    kernels::rectify(call.inputs[0], channels(), call.output);
+    kernels::rectify(call.inputs[0].data<float>(), size_, channels(), call.output.data<float>());
   }
 
   void backward(const BackwardCall& call) override {
@@ -39,8 +42,10 @@ class Rectifier final : public Layer {
       gradients.threshold = threshold_->gradient.data<float>();
       gradients.offset = offset_->gradient.data<float>();
     }
-    kernels::rectify_gradient(call.inputs[0], channels(), call.output_gradient, gradients,
-                              call.input_gradients[0]);
+    const TensorView dx = call.input_gradients[0];
+    kernels::rectify_gradient(call.inputs[0].data<float>(), size_, channels(),
+                              call.output_gradient.data<float>(), gradients,
+                              dx.empty() ? nullptr : dx.data<float>(), call.scratch);
   }
 
  private:
@@ -54,6 +59,7 @@ class Rectifier final : public Layer {
   Parameter* slope_ = nullptr;
   Parameter* threshold_ = nullptr;  // rprelu only
   Parameter* offset_ = nullptr;
+  kernels::ChannelRows size_;
   Edge edge_;
 };
 

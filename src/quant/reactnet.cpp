@@ -1,5 +1,7 @@
 #include "bitloom/quant/reactnet.h"
 
+#include <algorithm>
+
 #include "bitloom/core/error.h"
 #include "bitloom/kernels/few_levels.h"
 
@@ -33,25 +35,32 @@ void RsignActivations::write_codes(ConstTensorView x, std::int8_t* codes) {
   kernels::sign_codes(x.data<float>(), rows_of(x, *threshold_), codes);
 }
 
-void RsignActivations::learn_thresholds(ConstTensorView x, ConstTensorView dy) {
-  if (!moves_) return;
+void RsignActivations::learn(ConstTensorView x, ConstTensorView dy, bool adds, float* dx) {
+  const std::int64_t channels = threshold_->value.elements();
+  const kernels::ChannelRows size = kernels::channel_rows(x.elements() / channels, channels);
+  scratch_.resize(std::max(scratch_.size(), kernels::channel_scratch_bytes(size)));
   const auto gradient = threshold_->gradient.span<float>();
-  kernels::approx_sign_sums(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
-                            gradient.data());
+  kernels::approx_sign_gradient_sums(x.data<float>(), size, threshold_->value.data<float>(),
+                                     dy.data<float>(), adds, dx, gradient.data(), scratch_.data());
   for (float& value : gradient) value = -value;
 }
 
 void RsignActivations::backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  learn_thresholds(x, dy);
-  if (dx.empty()) return;
-  kernels::approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
-                                dx.data<float>());
+  float* to = dx.empty() ? nullptr : dx.data<float>();
+  if (moves_) {
+    learn(x, dy, false, to);
+  } else if (to != nullptr) {
+    kernels::approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(), to);
+  }
 }
 
 void RsignActivations::add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  learn_thresholds(x, dy);
-  kernels::add_approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
-                                    dx.data<float>());
+  if (moves_) {
+    learn(x, dy, true, dx.data<float>());
+  } else {
+    kernels::add_approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
+                                      dx.data<float>());
+  }
 }
 
 void RsignActivations::forget() { threshold_ = &keep_still(".threshold"); }

@@ -70,13 +70,45 @@ void expect_signs_match(const Size& size, bool has_threshold, std::size_t misali
   EXPECT_EQ(sum, sum_ref);
   approx_sign_gradient(px, rows, pdy, dy.data() + misalign);  // in place
   EXPECT_TRUE(std::equal(dx.begin(), dx.end(), pdy));
+}
 
-  std::vector<float> sums(static_cast<std::size_t>(size.cols)), sums_ref(sums.size());
-  const std::vector<float> again = finite(size.rows * size.cols, 2);
-  approx_sign_sums(px, rows, again.data(), sums.data());
-  reference::approx_sign_sums(px, rows, again.data(), sums_ref.data());
-  // f32 sums of at most 256 terms below 4.
-  for (std::size_t c = 0; c < sums.size(); ++c) EXPECT_NEAR(sums[c], sums_ref[c], 2e-4) << c;
+// The gradients are those of the passes without sums, bit for bit.
+void expect_sums_match(const Size& size, std::size_t misalign) {
+  if (size.cols == 0) return;
+  const auto count = static_cast<std::size_t>(size.rows * size.cols);
+  std::vector<float> x(misalign);
+  const std::vector<float> reals = values(size.rows * size.cols, 1);
+  x.insert(x.end(), reals.begin(), reals.end());
+  const float* px = x.data() + misalign;
+  const std::vector<float> dy = finite(size.rows * size.cols, 2);
+  std::vector<float> threshold = finite(size.cols, 3);
+  for (float& value : threshold) value *= 0.25F;
+  const ChannelRows channels{size.rows, size.cols, size.rows > 100 ? 3 : 1};
+  std::vector<double> scratch(channel_scratch_bytes(channels) / sizeof(double));
+  auto* at = reinterpret_cast<std::byte*>(scratch.data());
+
+  for (const bool adds : {false, true}) {
+    std::vector<float> dx = finite(size.rows * size.cols, 4);
+    std::vector<float> dx_ref = dx;
+    std::vector<float> sums(static_cast<std::size_t>(size.cols)), sums_ref(sums.size());
+    approx_sign_gradient_sums(px, channels, threshold.data(), dy.data(), adds, dx.data(),
+                              sums.data(), at);
+    reference::approx_sign_gradient_sums(px, channels, threshold.data(), dy.data(), adds,
+                                         dx_ref.data(), sums_ref.data(), at);
+    EXPECT_EQ(dx, dx_ref);
+    // f32 sums of at most 128 terms below 4.
+    for (std::size_t c = 0; c < sums.size(); ++c) EXPECT_NEAR(sums[c], sums_ref[c], 2e-4) << c;
+    std::vector<float> alone(sums.size());
+    approx_sign_gradient_sums(px, channels, threshold.data(), dy.data(), adds, nullptr,
+                              alone.data(), at);
+    EXPECT_EQ(alone, sums);
+  }
+  std::vector<float> in_place = dy;
+  std::vector<float> sums(static_cast<std::size_t>(size.cols)), dx(count);
+  approx_sign_gradient_sums(px, channels, threshold.data(), in_place.data(), false, in_place.data(),
+                            sums.data(), at);
+  approx_sign_gradient(px, {size.rows, size.cols, threshold.data()}, dy.data(), dx.data());
+  EXPECT_EQ(in_place, dx);
 }
 
 void expect_ternary_matches(const Size& size, bool per_row, std::size_t misalign) {
@@ -111,6 +143,7 @@ TEST(FewLevelKernels, MatchTheirReferenceOnEveryTarget) {
   const int targets = for_each_highway_target([&] {
     for (const Size& size : kSizes) {
       SCOPED_TRACE(testing::Message() << size.rows << "x" << size.cols);
+      for (const std::size_t misalign : {0U, 1U}) expect_sums_match(size, misalign);
       for (const bool flag : {false, true}) {
         for (const std::size_t misalign : {0U, 1U}) {
           expect_signs_match(size, flag, misalign);

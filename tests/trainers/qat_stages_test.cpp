@@ -10,6 +10,7 @@
 #include "bitloom/train/evaluate.h"
 #include "bitloom/train/loop.h"
 #include "bitloom/trainers/commands.h"
+#include "bitloom/trainers/config_keys.h"
 #include "support/error_matchers.h"
 #include "support/qat_runs.h"
 
@@ -169,6 +170,33 @@ TEST_F(QatRuns, DistillsFromTheInitNetworkAndResumes) {
         .value.data<float>()[0];
   };
   EXPECT_NE(weight(whole), weight(alone));
+}
+
+TEST_F(QatRuns, AnotherNetworkTeaches) {
+  const Config teacher = with_overrides(config({}), {"model.file=", "model.network=lenet300",
+                                                     "quant.method=float", "train.epochs=1"});
+  const std::string file = run(teacher, "teacher").checkpoint.string();
+  const std::string key = "quant.distill_teacher=" + file;
+  const Config with = config({"quant.distill_weight=0.5", key});
+  const TrainResult whole = run(with, "whole");  // without --init
+  expect_exports_what_it_trained(whole.checkpoint, with);
+  EXPECT_EQ(train::load_checkpoint(dir_ / "whole/teacher.h5").network, "lenet300");
+  expect_same(whole.checkpoint, run(with, "stopped", 13).checkpoint);
+
+  const auto refused = [&](const Overrides& overrides) {
+    Overrides all = {"quant.distill_weight=0.5", key, "model.file=", "model.network=lenet300"};
+    all.insert(all.end(), overrides.begin(), overrides.end());
+    return config(all);
+  };
+  EXPECT_ERROR(ShapeError, run(refused({"data.synthetic_width=14"}), "wide"), "teacher",
+               "the data set has other images");
+  EXPECT_ERROR(ShapeError, run(refused({"data.classes=5"}), "classes"), "one a class",
+               "change the last layer or data.classes");
+  EXPECT_ERROR(ConfigError, run(refused({"data.mean=0.5"}), "mean"), "another normalization",
+               "train both under the same [data]");
+  for (const char* name : {"wide", "classes", "mean"}) {
+    EXPECT_FALSE(std::filesystem::exists(dir_ / name)) << name;
+  }
 }
 
 TEST_F(QatRuns, NarrowerStartsFromWider) {

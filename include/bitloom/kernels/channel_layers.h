@@ -1,6 +1,5 @@
-// What binary networks do between their products, per channel or per pixel of NHWC reals:
-// rectifiers with learned slopes and shifts, and XNOR-Net's map of input magnitudes. Plain loops.
-// Comes from: layers/prelu, layers/xnor_scaling.
+// XNOR-Net's map of input magnitudes, per pixel of NHWC reals. Plain loops.
+// Comes from: layers/xnor_scaling.
 #pragma once
 
 #include <cstdint>
@@ -10,28 +9,6 @@
 #include "bitloom/integer/model.h"
 
 namespace bitloom::kernels {
-
-/// Learned numbers of a rectifier, [C] each; nullptr counts as 0.
-struct RectifierChannels {
-  const float* slope = nullptr;
-  const float* threshold = nullptr;
-  const float* offset = nullptr;
-};
-
-/// With v = x - threshold[c]:  y = (v if v > 0, else slope[c] * v) + offset[c].
-void rectify(ConstTensorView x, const RectifierChannels& channels, TensorView y) noexcept;
-
-/// Where gradients of RectifierChannels go, [C] each.
-struct RectifierGradients {
-  float* slope = nullptr;
-  float* threshold = nullptr;  ///< nullptr: not learned
-  float* offset = nullptr;     ///< nullptr: not learned
-};
-
-/// dx = dy * (1 if v > 0, else slope[c]); over the channel: dslope = sum dy * min(v, 0),
-/// dthreshold = -sum dx, doffset = sum dy. dx may be dy (sums come first) or empty.
-void rectify_gradient(ConstTensorView x, const RectifierChannels& channels, ConstTensorView dy,
-                      const RectifierGradients& gradients, TensorView dx) noexcept;
 
 /// mean[r] = mean over channels of |x[r, c]|. x [rows, channels].
 void channel_mean_magnitude(ConstTensorView x, std::int64_t channels, float* mean) noexcept;

@@ -3,7 +3,10 @@
 // Comes from: quant (quantizers of one and two bits: levels.h). Formats: integer/affine.h's grids.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+#include "bitloom/kernels/channel_statistics.h"
 
 namespace bitloom::kernels {
 
@@ -42,9 +45,14 @@ void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
 void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
                               float* dx) noexcept;
 
-/// sums[c] = sum over rows of dy * max(0, 2 - 2 |v|): minus the thresholds' gradient. sums [cols];
-/// f32 over at most 256 rows, then double, in an order that depends on the thread count alone.
-void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept;
+/// One of the two, by `adds`, and in the same pass sums[c] = the sum over rows of dy * max(0, 2 - 2
+/// |v|): minus the thresholds' gradient. f32 over 128 rows, then double, in an order that depends
+/// on `size` and the ISA alone. Shapes: x, dy, dx [rows, channels]; threshold, sums [channels]. dx
+/// nullptr: not asked for; it may be dy unless it is added to. Scratch of
+/// channel_scratch_bytes(size), aligned for doubles.
+void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
+                               const float* dy, bool adds, float* dx, float* sums,
+                               std::byte* scratch) noexcept;
 
 /// What ternary scales are made from.
 struct MagnitudeSum {
@@ -64,7 +72,9 @@ void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
                           float* dx) noexcept;
 void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
                               float* dx) noexcept;
-void approx_sign_sums(const float* x, const SignRows& rows, const float* dy, float* sums) noexcept;
+void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
+                               const float* dy, bool adds, float* dx, float* sums,
+                               std::byte* scratch) noexcept;
 void magnitude_sums(const float* x, const TernaryRows& rows, MagnitudeSum* out) noexcept;
 }  // namespace reference
 

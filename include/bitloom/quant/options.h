@@ -57,6 +57,7 @@ struct QuantOptions {
   bool fold_batch_norm = false;  ///< into weights and biases before quantization: quant/fold.h
   double distill_weight = 0.0;   ///< qat: share of the teacher in the loss: train/distillation.h
   double distill_temperature = 4.0;  ///< of both softmaxes
+  std::string distill_teacher;       ///< checkpoint of any network of the data; "": the run's start
 };
 
 /// True where activations have grids that calibration or training sets. With ptq-dynamic they get

@@ -2,6 +2,9 @@
 // Goes to: fake_quant_layer.h through make_quantizer, deploy.
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include "bitloom/quant/levels.h"
 
 namespace bitloom::quant {
@@ -28,9 +31,11 @@ class RsignActivations final : public LevelQuantizer {
   void forget() override;
 
  private:
-  void learn_thresholds(ConstTensorView x, ConstTensorView dy);
+  // dx by `adds`, or nullptr, and the thresholds' gradient.
+  void learn(ConstTensorView x, ConstTensorView dy, bool adds, float* dx);
 
   layers::Parameter* threshold_;
+  std::vector<std::byte> scratch_;  // of the sums; as large as the largest batch asked for
 };
 
 }  // namespace bitloom::quant
