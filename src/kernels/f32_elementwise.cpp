@@ -58,7 +58,8 @@ void clip_gradient(ConstTensorView y, ConstTensorView dy, ClipBounds bounds,
   parallel_for(y.elements(), kGrain, [=](std::int64_t begin, std::int64_t end, int) {
 #pragma omp simd
     for (std::int64_t i = begin; i < end; ++i) {
-      const float below_high = value[i] < high ? in[i] : 0.0F;
+      const float gradient = in[i];  // as above
+      const float below_high = value[i] < high ? gradient : 0.0F;
       out[i] = value[i] > low ? below_high : 0.0F;
     }
   });
