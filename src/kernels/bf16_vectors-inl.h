@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include "bitloom/kernels/bf16_convert.h"
+#include "bitloom/kernels/gradient_terms.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
@@ -48,6 +49,14 @@ template <class D>
 HWY_INLINE hn::Vec<D> load_gradient(D d, const void* from, DType dtype, std::int64_t i) {
   if (dtype == DType::kF32) return hn::LoadU(d, static_cast<const float*>(from) + i);
   return load_bf16(d, static_cast<const Bf16*>(from) + i);
+}
+
+// Their sum.
+template <class D>
+HWY_INLINE hn::Vec<D> load_terms(D d, const OutputGradient& dy, std::int64_t i) {
+  const auto first = load_gradient(d, dy.first, dy.dtype, i);
+  if (dy.second == nullptr) return first;
+  return hn::Add(first, load_gradient(d, dy.second, dy.dtype, i));
 }
 
 // is_bf16: rounding changes nothing.

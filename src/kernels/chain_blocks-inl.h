@@ -22,9 +22,6 @@
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
 
-// Rows of a column of lines that are fetched ahead; the CPU foresees none where channels are many.
-inline constexpr std::int64_t kAhead = 16;
-
 // A block of channels: the chain's constants in registers. Conditions on `chain` are the same for
 // every element, so they cost a predicted branch.
 template <class D>

@@ -23,6 +23,9 @@ using Ones = hn::CappedTag<float, 1>;
 // Rows whose sums stay in f32. A vector's constants and sums lie in registers for as long.
 inline constexpr std::int64_t kTileRows = 128;
 
+// Rows of a column of lines that are fetched ahead; the CPU foresees none where channels are many.
+inline constexpr std::int64_t kAhead = 16;
+
 // How many vectors of a row a block takes.
 template <int kCount>
 struct Vectors {};

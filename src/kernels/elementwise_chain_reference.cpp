@@ -2,7 +2,6 @@
 #include <cmath>
 #include <limits>
 
-#include "bitloom/kernels/bf16_convert.h"
 #include "bitloom/kernels/elementwise_chain.h"
 
 namespace bitloom::kernels::reference {
@@ -31,29 +30,10 @@ std::int64_t elements_of(const ElementwiseChain& chain) {
   return chain.size.rows * chain.size.channels;
 }
 
-float term_at(const void* term, DType dtype, std::int64_t i) {
-  if (dtype == DType::kF32) return static_cast<const float*>(term)[i];
-  return to_float(static_cast<const Bf16*>(term)[i]);
-}
-
-float sum_at(const OutputGradient& dy, std::int64_t i) {
-  const float first = term_at(dy.first, dy.dtype, i);
-  return dy.second == nullptr ? first : first + term_at(dy.second, dy.dtype, i);
-}
-
-void write(const InputGradient& to, std::int64_t i, float gradient) {
-  if (to.at == nullptr) return;
-  if (to.dtype == DType::kF32) {
-    static_cast<float*>(to.at)[i] = gradient;
-  } else {
-    static_cast<Bf16*>(to.at)[i] = round_to_bf16(gradient);
-  }
-}
-
 // dx of one element; adds to the grid's sums where somebody asks.
-float gradient_at(const ElementwiseChain& chain, const OutputGradient& dy, std::int64_t i,
-                  GradientSums* grid) {
-  float gradient = sum_at(dy, i);
+float dx_at(const ElementwiseChain& chain, const OutputGradient& dy, std::int64_t i,
+            GradientSums* grid) {
+  float gradient = gradient_at(dy, i);
   if (!chain.quantizes && !chain.clips) return gradient;
   const float x = chain.output != nullptr ? chain.output[i] : value_at(chain, i);
   if (chain.quantizes) {
@@ -127,15 +107,15 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
   }
   if (to.grid != nullptr) *to.grid = {};
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
-    const float gradient = gradient_at(chain, dy, i, to.grid);
+    const float gradient = dx_at(chain, dy, i, to.grid);
     if (to.shift != nullptr) {
       const std::int64_t c = i % chain.size.channels;
       to.shift[c] += static_cast<double>(gradient);
       to.slope[c] +=
           static_cast<double>(gradient) * static_cast<double>(chain.source[i] - chain.mean[c]);
     }
-    write(to.dx, i, gradient);
-    write(to.again, i, gradient);
+    write_gradient(to.dx, i, gradient);
+    write_gradient(to.again, i, gradient);
   }
 }
 
@@ -145,7 +125,7 @@ void normalization_gradient(const ElementwiseChain& chain, const InputGradient& 
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
     const std::int64_t c = i % chain.size.channels;
     const float pull = terms.decay[c] * (chain.source[i] - chain.mean[c]) + terms.offset[c];
-    write(dsource, i, terms.slope[c] * term_at(dx.at, dx.dtype, i) - pull);
+    write_gradient(dsource, i, terms.slope[c] * gradient_at(dx.at, dx.dtype, i) - pull);
   }
 }
 

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <array>
-#include <type_traits>
 
 #include "bitloom/kernels/elementwise_chain.h"
 #include "bitloom/kernels/highway.h"
@@ -58,10 +57,7 @@ class GradientLanes {
   HWY_INLINE void turn(D d, const ElementwiseChain& chain, const GradientTask& task, std::int64_t i,
                        GridLanes<D>& grid) {
     const OutputGradient& dy = task.dy;
-    V gradient = load_gradient(d, dy.first, dy.dtype, i);
-    if (dy.second != nullptr) {
-      gradient = hn::Add(gradient, load_gradient(d, dy.second, dy.dtype, i));
-    }
+    V gradient = load_terms(d, dy, i);
     if (kQuantizes || chain.clips) gradient = masked(d, chain, task, i, gradient, grid);
     if (kSums) {
       shift_ = hn::Add(shift_, gradient);
@@ -241,20 +237,6 @@ void add(const GradientSums& part, GradientSums& sums) {
   sums.above += part.above;
 }
 
-// The same from element `first` on; nothing stays nothing.
-template <typename Pointer>
-Pointer moved(Pointer at, DType dtype, std::int64_t first) {
-  using Byte = std::conditional_t<std::is_same_v<Pointer, void*>, std::byte*, const std::byte*>;
-  const auto bytes = static_cast<std::size_t>(first) * size_of(dtype);
-  return at == nullptr ? nullptr : static_cast<Byte>(at) + bytes;
-}
-OutputGradient from(const OutputGradient& all, std::int64_t first) {
-  return {moved(all.first, all.dtype, first), moved(all.second, all.dtype, first), all.dtype};
-}
-InputGradient from(const InputGradient& all, std::int64_t first) {
-  return {moved(all.at, all.dtype, first), all.dtype};
-}
-
 }  // namespace
 
 void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
@@ -264,8 +246,9 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
   std::array<GradientSums, kMostPieces> parts{};
   for_each_part(chain, [&](const ElementwiseChain& part, std::int64_t first, std::int64_t piece) {
     GradientSums own;
-    GradientTask task{.dy = from(dy, first),
-                      .to = {.dx = from(to.dx, first), .again = from(to.again, first)}};
+    GradientTask task{
+        .dy = from_element(dy, first),
+        .to = {.dx = from_element(to.dx, first), .again = from_element(to.again, first)}};
     if (to.shift != nullptr) {
       task.to.shift = doubles + piece * 2 * channels;
       task.to.slope = task.to.shift + channels;
@@ -293,7 +276,10 @@ void normalization_gradient(const ElementwiseChain& chain, const InputGradient& 
                             const InputGradient& dsource) noexcept {
   for_each_part(chain, [&](const ElementwiseChain& part, std::int64_t first, std::int64_t) {
     HWY_DYNAMIC_DISPATCH(normalization_part)
-    ({.chain = part, .terms = terms, .dx = from(dx, first), .dsource = from(dsource, first)});
+    ({.chain = part,
+      .terms = terms,
+      .dx = from_element(dx, first),
+      .dsource = from_element(dsource, first)});
   });
 }
 

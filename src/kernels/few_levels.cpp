@@ -5,19 +5,15 @@
 
 #include "channel_pieces.h"
 
-#ifndef BITLOOM_APPROX_SUMS_PART
-#define BITLOOM_APPROX_SUMS_PART
+#ifndef BITLOOM_APPROX_SIGN_PART
+#define BITLOOM_APPROX_SIGN_PART
 namespace bitloom::kernels {
 // One thread's rows; compiled once, used by every target below.
-struct ApproxSumsPart {
-  const float* x;
+struct ApproxSignPart {
+  ApproxSignGradient of;
   std::int64_t rows;
   std::int64_t channels;
-  const float* threshold;  // [channels]
-  const float* dy;
-  float* dx;  // or nullptr
-  bool adds;
-  double* sums;  // [channels], 0 at first
+  double* sums;  // [channels], 0 at first; or nullptr
 };
 }  // namespace bitloom::kernels
 #endif
@@ -28,6 +24,7 @@ struct ApproxSumsPart {
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "bf16_vectors-inl.h"
 #include "channel_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -102,49 +99,9 @@ void hardtanh_piece(const float* x, const float* dy, std::int64_t count, float* 
   }
 }
 
-template <bool moves, bool adds>
-HWY_INLINE void approx_loop(const float* x, const float* threshold, const float* dy,
-                            std::int64_t count, float* dx) {
-  const Floats d;
-  const auto two = hn::Set(d, 2.0F);
-  const auto fixed = hn::Set(d, *threshold);
-  const auto step = static_cast<std::int64_t>(hn::Lanes(d));
-  std::int64_t i = 0;
-  for (; i + step <= count; i += step) {
-    const auto limit = moves ? hn::LoadU(d, threshold + i) : fixed;
-    const auto distance = hn::Abs(hn::Sub(hn::LoadU(d, x + i), limit));
-    const auto slope = hn::Max(hn::Zero(d), hn::Sub(two, hn::Mul(two, distance)));
-    const auto gradient = hn::Mul(hn::LoadU(d, dy + i), slope);
-    hn::StoreU(adds ? hn::Add(hn::LoadU(d, dx + i), gradient) : gradient, d, dx + i);
-  }
-  for (; i < count; ++i) {
-    const float slope = 2.0F - 2.0F * std::fabs(x[i] - threshold[moves ? i : 0]);
-    const float gradient = dy[i] * (slope > 0.0F ? slope : 0.0F);
-    dx[i] = adds ? dx[i] + gradient : gradient;
-  }
-}
-
-void approx_piece(const float* x, const float* threshold, const float* dy, std::int64_t count,
-                  bool moves, float* dx) {
-  if (moves) {
-    approx_loop<true, false>(x, threshold, dy, count, dx);
-  } else {
-    approx_loop<false, false>(x, threshold, dy, count, dx);
-  }
-}
-
-void add_approx_piece(const float* x, const float* threshold, const float* dy, std::int64_t count,
-                      bool moves, float* dx) {
-  if (moves) {
-    approx_loop<true, true>(x, threshold, dy, count, dx);
-  } else {
-    approx_loop<false, true>(x, threshold, dy, count, dx);
-  }
-}
-
-// One tile and one block of channels of the gradient and its sums.
-struct ApproxSumsBlock {
-  ApproxSumsPart part;
+// One tile and one block of channels.
+struct ApproxSignBlock {
+  ApproxSignPart part;
   std::int64_t first;
   std::int64_t last;
 
@@ -153,43 +110,45 @@ struct ApproxSumsBlock {
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     for (std::int64_t row = first; row < last; ++row) {
       const std::int64_t at = row * part.channels + channel;
-      for (std::int64_t k = 0; k < kCount; ++k) {
-        hwy::Prefetch(part.x + at + k * lanes);
-        hwy::Prefetch(part.dy + at + k * lanes);
-      }
+      for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(part.of.x + at + k * lanes);
     }
     for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
   }
   template <class D>
   HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {
+    const ApproxSignGradient of = part.of;
     const auto two = hn::Set(d, 2.0F);
-    const auto limit = hn::LoadU(d, part.threshold + channel);
+    const auto limit = of.threshold == nullptr ? hn::Zero(d) : hn::LoadU(d, of.threshold + channel);
     auto sum = hn::Zero(d);
-    for (std::int64_t row = first; row < last; ++row) {
+    for (std::int64_t row = last; row-- > first;) {
       const std::int64_t i = row * part.channels + channel;
-      const auto distance = hn::Abs(hn::Sub(hn::LoadU(d, part.x + i), limit));
+      hwy::Prefetch(of.x + i - kAhead * part.channels);
+      const auto distance = hn::Abs(hn::Sub(hn::LoadU(d, of.x + i), limit));
       const auto slope = hn::Max(hn::Zero(d), hn::Sub(two, hn::Mul(two, distance)));
-      const auto gradient = hn::Mul(hn::LoadU(d, part.dy + i), slope);
+      const auto gradient = hn::Mul(load_terms(d, of.dy, i), slope);
       sum = hn::Add(sum, gradient);
-      if (part.dx == nullptr) continue;
-      float* at = part.dx + i;
-      hn::StoreU(part.adds ? hn::Add(hn::LoadU(d, at), gradient) : gradient, d, at);
+      if (of.adds) {
+        float* at = static_cast<float*>(of.dx.at) + i;
+        hn::StoreU(hn::Add(hn::LoadU(d, at), gradient), d, at);
+      } else if (of.dx.at != nullptr) {
+        store_gradient(d, gradient, of.dx.at, of.dx.dtype, false, i);
+      }
     }
-    add_lanes(d, sum, part.sums + channel);
+    if (part.sums != nullptr) add_lanes(d, sum, part.sums + channel);
   }
 };
 
-struct ApproxSumsTile {
-  ApproxSumsPart part;
+struct ApproxSignTile {
+  ApproxSignPart part;
 
   HWY_INLINE void operator()(std::int64_t first, std::int64_t last) const {
-    const ApproxSumsBlock block{part, first, last};
+    const ApproxSignBlock block{part, first, last};
     for_each_block(part.channels, block);
   }
 };
 
-void approx_sums_part(const ApproxSumsPart& part) {
-  const ApproxSumsTile tile{part};
+void approx_sign_part(const ApproxSignPart& part) {
+  const ApproxSignTile tile{part};
   for_each_tile(part.rows, true, tile);
 }
 
@@ -234,9 +193,7 @@ namespace {
 HWY_EXPORT(sign_piece);
 HWY_EXPORT(ternary_piece);
 HWY_EXPORT(hardtanh_piece);
-HWY_EXPORT(approx_piece);
-HWY_EXPORT(add_approx_piece);
-HWY_EXPORT(approx_sums_part);
+HWY_EXPORT(approx_sign_part);
 HWY_EXPORT(magnitude_piece);
 
 constexpr std::int64_t kGrain = 16384;  // elements below which one thread does all
@@ -297,42 +254,21 @@ void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, floa
   });
 }
 
-void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                          float* dx) noexcept {
-  for_each_piece(rows,
-                 [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
-                   HWY_DYNAMIC_DISPATCH(approx_piece)
-                   (x + begin, threshold, dy + begin, end - begin, moves, dx + begin);
-                 });
-}
-
-void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                              float* dx) noexcept {
-  for_each_piece(rows,
-                 [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
-                   HWY_DYNAMIC_DISPATCH(add_approx_piece)
-                   (x + begin, threshold, dy + begin, end - begin, moves, dx + begin);
-                 });
-}
-
-void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
-                               const float* dy, bool adds, float* dx, float* sums,
-                               std::byte* scratch) noexcept {
+void approx_sign_gradient(const ApproxSignGradient& of, const ChannelRows& size,
+                          std::byte* scratch) noexcept {
   for_each_channel_piece(size, [&](std::int64_t piece, std::int64_t row, std::int64_t end) {
     const std::int64_t at = row * size.channels;
-    double* own = piece_sums(scratch, size, piece);
-    std::fill_n(own, size.channels, 0.0);
-    HWY_DYNAMIC_DISPATCH(approx_sums_part)
-    ({.x = x + at,
-      .rows = end - row,
-      .channels = size.channels,
-      .threshold = threshold,
-      .dy = dy + at,
-      .dx = dx == nullptr ? nullptr : dx + at,
-      .adds = adds,
-      .sums = own});
+    ApproxSignPart part{.of = of, .rows = end - row, .channels = size.channels, .sums = nullptr};
+    part.of.x += at;
+    part.of.dy = from_element(of.dy, at);
+    part.of.dx = from_element(of.dx, at);
+    if (of.sums != nullptr) {
+      part.sums = piece_sums(scratch, size, piece);
+      std::fill_n(part.sums, size.channels, 0.0);
+    }
+    HWY_DYNAMIC_DISPATCH(approx_sign_part)(part);
   });
-  join_sums(scratch, size, 0, 1.0, sums);
+  if (of.sums != nullptr) join_sums(scratch, size, 0, 1.0, of.sums);
 }
 
 void magnitude_sums(const float* x, const TernaryRows& rows, MagnitudeSum* out) noexcept {

@@ -10,10 +10,6 @@ float threshold_at(const SignRows& rows, std::int64_t i) {
   return rows.threshold == nullptr ? 0.0F : rows.threshold[i % rows.cols];
 }
 
-float slope_at(float x, float threshold) {
-  return std::max(0.0F, 2.0F - 2.0F * std::fabs(x - threshold));
-}
-
 }  // namespace
 
 void sign_codes(const float* x, const SignRows& rows, std::int8_t* codes) noexcept {
@@ -35,31 +31,19 @@ void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, floa
   for (std::int64_t i = 0; i < count; ++i) dx[i] = std::fabs(x[i]) <= 1.0F ? dy[i] : 0.0F;
 }
 
-void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                          float* dx) noexcept {
-  for (std::int64_t i = 0; i < rows.rows * rows.cols; ++i) {
-    dx[i] = dy[i] * slope_at(x[i], threshold_at(rows, i));
-  }
-}
-
-void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                              float* dx) noexcept {
-  for (std::int64_t i = 0; i < rows.rows * rows.cols; ++i) {
-    dx[i] = dx[i] + dy[i] * slope_at(x[i], threshold_at(rows, i));
-  }
-}
-
-void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
-                               const float* dy, bool adds, float* dx, float* sums,
-                               std::byte* /*scratch*/) noexcept {
+void approx_sign_gradient(const ApproxSignGradient& of, const ChannelRows& size,
+                          std::byte* /*scratch*/) noexcept {
   for (std::int64_t c = 0; c < size.channels; ++c) {
+    const float threshold = of.threshold == nullptr ? 0.0F : of.threshold[c];
     double sum = 0.0;
     for (std::int64_t i = c; i < size.rows * size.channels; i += size.channels) {
-      const float gradient = dy[i] * slope_at(x[i], threshold[c]);
+      const float gradient =
+          gradient_at(of.dy, i) * std::max(0.0F, 2.0F - 2.0F * std::fabs(of.x[i] - threshold));
       sum += static_cast<double>(gradient);
-      if (dx != nullptr) dx[i] = adds ? dx[i] + gradient : gradient;
+      const float held = of.adds ? gradient_at(of.dx.at, of.dx.dtype, i) + gradient : gradient;
+      write_gradient(of.dx, i, held);
     }
-    sums[c] = static_cast<float>(sum);
+    if (of.sums != nullptr) of.sums[c] = static_cast<float>(sum);
   }
 }
 

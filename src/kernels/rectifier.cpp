@@ -13,8 +13,9 @@ struct RectifierPart {
   std::int64_t rows;
   std::int64_t channels;
   RectifierChannels numbers;
-  const float* dy;
-  float* out;         // y or dx
+  float* y;
+  OutputGradient dy;
+  InputGradient dx;
   double* slope;      // sums of one piece [channels], 0 at first
   double* threshold;  // of dx
   double* offset;     // of dy
@@ -28,6 +29,7 @@ struct RectifierPart {
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "bf16_vectors-inl.h"
 #include "channel_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -62,7 +64,7 @@ struct RectifyBlock {
       const std::int64_t i = row * part.channels + channel;
       const auto v = hn::Sub(hn::LoadU(d, part.x + i), threshold);
       const auto kept = hn::IfThenElse(hn::Gt(v, hn::Zero(d)), v, hn::Mul(slope, v));
-      hn::StoreU(hn::Add(kept, offset), d, part.out + i);
+      hn::StoreU(hn::Add(kept, offset), d, part.y + i);
     }
   }
 };
@@ -77,10 +79,7 @@ struct RectifyGradientBlock {
     const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
     for (std::int64_t row = first; row < last; ++row) {
       const std::int64_t at = row * part.channels + channel;
-      for (std::int64_t k = 0; k < kCount; ++k) {
-        hwy::Prefetch(part.x + at + k * lanes);
-        hwy::Prefetch(part.dy + at + k * lanes);
-      }
+      for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(part.x + at + k * lanes);
     }
     for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
   }
@@ -90,15 +89,16 @@ struct RectifyGradientBlock {
     const auto slope = hn::LoadU(d, part.numbers.slope + channel);
     const auto threshold = number_or_zero(d, part.numbers.threshold, channel);
     auto slopes = zero, thresholds = zero, offsets = zero;
-    for (std::int64_t row = first; row < last; ++row) {
+    for (std::int64_t row = last; row-- > first;) {
       const std::int64_t i = row * part.channels + channel;
+      hwy::Prefetch(part.x + i - kAhead * part.channels);
       const auto v = hn::Sub(hn::LoadU(d, part.x + i), threshold);
-      const auto dy = hn::LoadU(d, part.dy + i);
+      const auto dy = load_terms(d, part.dy, i);
       const auto dx = hn::IfThenElse(hn::Gt(v, zero), dy, hn::Mul(dy, slope));
       slopes = hn::Add(slopes, hn::Mul(dy, hn::Min(v, zero)));
       thresholds = hn::Add(thresholds, dx);
       offsets = hn::Add(offsets, dy);
-      if (part.out != nullptr) hn::StoreU(dx, d, part.out + i);
+      if (part.dx.at != nullptr) store_gradient(d, dx, part.dx.at, part.dx.dtype, false, i);
     }
     add_lanes(d, slopes, part.slope + channel);
     add_lanes(d, thresholds, part.threshold + channel);
@@ -118,7 +118,7 @@ struct RectifierTile {
 
 void rectify_part(const RectifierPart& part) {
   const RectifierTile<RectifyBlock> tile{part};
-  for_each_tile(part.rows, true, tile);
+  for_each_tile(part.rows, false, tile);
 }
 
 void rectify_gradient_part(const RectifierPart& part) {
@@ -147,8 +147,9 @@ void rectify(const float* x, const ChannelRows& size, const RectifierChannels& c
       .rows = end - row,
       .channels = size.channels,
       .numbers = channels,
-      .dy = nullptr,
-      .out = y + at,
+      .y = y + at,
+      .dy = {},
+      .dx = {},
       .slope = nullptr,
       .threshold = nullptr,
       .offset = nullptr});
@@ -156,8 +157,8 @@ void rectify(const float* x, const ChannelRows& size, const RectifierChannels& c
 }
 
 void rectify_gradient(const float* x, const ChannelRows& size, const RectifierChannels& channels,
-                      const float* dy, const RectifierGradients& gradients, float* dx,
-                      std::byte* scratch) noexcept {
+                      const OutputGradient& dy, const RectifierGradients& gradients,
+                      const InputGradient& dx, std::byte* scratch) noexcept {
   for_each_channel_piece(size, [&](std::int64_t piece, std::int64_t row, std::int64_t end) {
     const std::int64_t at = row * size.channels;
     double* sums = piece_sums(scratch, size, piece);
@@ -167,8 +168,9 @@ void rectify_gradient(const float* x, const ChannelRows& size, const RectifierCh
       .rows = end - row,
       .channels = size.channels,
       .numbers = channels,
-      .dy = dy + at,
-      .out = dx == nullptr ? nullptr : dx + at,
+      .y = nullptr,
+      .dy = from_element(dy, at),
+      .dx = from_element(dx, at),
       .slope = sums,
       .threshold = sums + size.channels,
       .offset = sums + 2 * size.channels});

@@ -19,8 +19,8 @@ void rectify(const float* x, const ChannelRows& size, const RectifierChannels& c
 }
 
 void rectify_gradient(const float* x, const ChannelRows& size, const RectifierChannels& channels,
-                      const float* dy, const RectifierGradients& gradients, float* dx,
-                      std::byte* /*scratch*/) noexcept {
+                      const OutputGradient& dy, const RectifierGradients& gradients,
+                      const InputGradient& dx, std::byte* /*scratch*/) noexcept {
   for (std::int64_t c = 0; c < size.channels; ++c) {
     double slope = 0.0;
     double threshold = 0.0;
@@ -28,12 +28,12 @@ void rectify_gradient(const float* x, const ChannelRows& size, const RectifierCh
     for (std::int64_t row = 0; row < size.rows; ++row) {
       const std::int64_t i = row * size.channels + c;
       const float v = x[i] - at(channels.threshold, c);
-      const float gradient = dy[i];
+      const float gradient = gradient_at(dy, i);
       const float through = v > 0.0F ? gradient : gradient * channels.slope[c];
       slope += static_cast<double>(gradient * std::min(v, 0.0F));
       threshold -= static_cast<double>(through);
       offset += static_cast<double>(gradient);
-      if (dx != nullptr) dx[i] = through;
+      write_gradient(dx, i, through);
     }
     gradients.slope[c] = static_cast<float>(slope);
     if (gradients.threshold != nullptr) gradients.threshold[c] = static_cast<float>(threshold);

@@ -128,8 +128,8 @@ void FusedChain::forward(const ForwardCall& call) {
 
 void FusedChain::backward(const BackwardCall& call) {
   const auto asked = [&](std::size_t k) -> kernels::InputGradient {
-    if (k >= call.input_gradients.size() || call.input_gradients[k].empty()) return {};
-    return {call.input_gradients[k].raw(), call.input_gradients[k].dtype()};
+    if (k >= call.input_gradients.size()) return {};
+    return kernels::place_of(call.input_gradients[k]);
   };
   const kernels::InputGradient source = asked(0);
   const kernels::InputGradient shortcut = asked(1);
@@ -144,10 +144,7 @@ void FusedChain::backward(const BackwardCall& call) {
     norm_->ask_sums(gradients);
   }
   chain_.output = masks_by_output() ? call.output.data<float>() : nullptr;
-  kernels::chain_gradient(chain_,
-                          {.first = call.output_gradient.raw(),
-                           .second = call.second_gradient.raw(),
-                           .dtype = call.output_gradient.dtype()},
+  kernels::chain_gradient(chain_, kernels::terms_of(call.output_gradient, call.second_gradient),
                           gradients, call.scratch);
   if (learns) grid_->learn(sums);
   if (norm_ == nullptr) return;

@@ -10,7 +10,9 @@ constexpr float kFirstSlope = 0.25F;  // He et al., arXiv:1502.01852, section 2.
 // prelu, and with `shifts` rprelu.
 class Rectifier final : public Layer {
  public:
-  Rectifier(const LayerContext& context, bool shifts) {
+  Rectifier(const LayerContext& context, bool shifts)
+      : bf16_(context.precision == kernels::Precision::kBf16),
+        source_scaled_(context.inputs[0].gradient_factor != nullptr) {
     require_reals(context);
     edge_.shape = context.inputs[0].shape;
     size_ = kernels::channel_rows(edge_.shape.elements() / edge_.shape.c(), edge_.shape.c());
@@ -29,7 +31,10 @@ class Rectifier final : public Layer {
   LayerMemory memory() const override {
     return {.scratch_bytes = kernels::channel_scratch_bytes(size_),
             .backward_reads_input = {true},
-            .backward_in_place = true};
+            .backward_in_place = true,
+            .backward_reads_bf16 = bf16_,
+            .backward_writes_bf16 = {bf16_ && !source_scaled_},
+            .backward_reads_terms = bf16_};
   }
 
   void forward(const ForwardCall& call) override {
@@ -42,10 +47,9 @@ class Rectifier final : public Layer {
       gradients.threshold = threshold_->gradient.data<float>();
       gradients.offset = offset_->gradient.data<float>();
     }
-    const TensorView dx = call.input_gradients[0];
     kernels::rectify_gradient(call.inputs[0].data<float>(), size_, channels(),
-                              call.output_gradient.data<float>(), gradients,
-                              dx.empty() ? nullptr : dx.data<float>(), call.scratch);
+                              kernels::terms_of(call.output_gradient, call.second_gradient),
+                              gradients, kernels::place_of(call.input_gradients[0]), call.scratch);
   }
 
  private:
@@ -59,6 +63,8 @@ class Rectifier final : public Layer {
   Parameter* slope_ = nullptr;
   Parameter* threshold_ = nullptr;  // rprelu only
   Parameter* offset_ = nullptr;
+  bool bf16_;           // gradients may be
+  bool source_scaled_;  // its gradient in bf16 would take a factor
   kernels::ChannelRows size_;
   Edge edge_;
 };

@@ -6,6 +6,19 @@ namespace bitloom::quant {
 
 using integer::Grid;
 
+namespace {
+
+void gradient(ConstTensorView x, ConstTensorView dy, TensorView dx, bool adds) {
+  const std::int64_t channels = x.shape().c();
+  kernels::approx_sign_gradient({.x = x.data<float>(),
+                                 .dy = kernels::terms_of(dy, {}),
+                                 .dx = kernels::place_of(dx),
+                                 .adds = adds},
+                                kernels::channel_rows(x.elements() / channels, channels), nullptr);
+}
+
+}  // namespace
+
 BiRealWeights::BiRealWeights(const QuantizerContext& context)
     : LevelQuantizer(context, true, Grid::kBinary, false) {}
 
@@ -22,14 +35,11 @@ BiRealActivations::BiRealActivations(const QuantizerContext& context)
 void BiRealActivations::settle(ConstTensorView /*x*/) { scales()[0] = 1.0F; }
 
 void BiRealActivations::backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  if (dx.empty()) return;
-  kernels::approx_sign_gradient(x.data<float>(), {.rows = 1, .cols = x.elements()},
-                                dy.data<float>(), dx.data<float>());
+  if (!dx.empty()) gradient(x, dy, dx, false);
 }
 
 void BiRealActivations::add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  kernels::add_approx_sign_gradient(x.data<float>(), {.rows = 1, .cols = x.elements()},
-                                    dy.data<float>(), dx.data<float>());
+  gradient(x, dy, dx, true);
 }
 
 }  // namespace bitloom::quant

@@ -12,7 +12,10 @@ constexpr float kOne = 1.0F;
 
 }  // namespace
 
-FakeQuantLayer::FakeQuantLayer(const layers::LayerContext& context) : name_(context.node.name) {
+FakeQuantLayer::FakeQuantLayer(const layers::LayerContext& context)
+    : name_(context.node.name),
+      bf16_(context.precision == kernels::Precision::kBf16),
+      source_scaled_(context.inputs[0].gradient_factor != nullptr) {
   const layers::Edge& input = context.inputs[0];
   if (input.dtype != DType::kF32) {
     throw ShapeError(
@@ -54,6 +57,8 @@ layers::LayerMemory FakeQuantLayer::memory() const {
   layers::LayerMemory memory{.backward_reads_input = {true}};
   const bool levels = quantizer_ != nullptr && quantizer_->levels() != nullptr;
   memory.backward_adds = levels && quantizer_->levels()->adds_gradients();
+  memory.backward_reads_bf16 = bf16_ && levels && quantizer_->levels()->takes_bf16_gradients();
+  memory.backward_writes_bf16 = {memory.backward_reads_bf16 && !source_scaled_};
   if (levels && edge_.dtype == DType::kF32) {
     memory.scratch_bytes = static_cast<std::size_t>(edge_.shape.elements());  // codes
   }

@@ -35,32 +35,27 @@ void RsignActivations::write_codes(ConstTensorView x, std::int8_t* codes) {
   kernels::sign_codes(x.data<float>(), rows_of(x, *threshold_), codes);
 }
 
-void RsignActivations::learn(ConstTensorView x, ConstTensorView dy, bool adds, float* dx) {
+void RsignActivations::gradient(ConstTensorView x, ConstTensorView dy, TensorView dx, bool adds) {
   const std::int64_t channels = threshold_->value.elements();
   const kernels::ChannelRows size = kernels::channel_rows(x.elements() / channels, channels);
   scratch_.resize(std::max(scratch_.size(), kernels::channel_scratch_bytes(size)));
-  const auto gradient = threshold_->gradient.span<float>();
-  kernels::approx_sign_gradient_sums(x.data<float>(), size, threshold_->value.data<float>(),
-                                     dy.data<float>(), adds, dx, gradient.data(), scratch_.data());
-  for (float& value : gradient) value = -value;
+  kernels::approx_sign_gradient({.x = x.data<float>(),
+                                 .threshold = threshold_->value.data<float>(),
+                                 .dy = kernels::terms_of(dy, {}),
+                                 .dx = kernels::place_of(dx),
+                                 .adds = adds,
+                                 .sums = moves_ ? threshold_->gradient.data<float>() : nullptr},
+                                size, scratch_.data());
+  if (!moves_) return;
+  for (float& value : threshold_->gradient.span<float>()) value = -value;
 }
 
 void RsignActivations::backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  float* to = dx.empty() ? nullptr : dx.data<float>();
-  if (moves_) {
-    learn(x, dy, false, to);
-  } else if (to != nullptr) {
-    kernels::approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(), to);
-  }
+  gradient(x, dy, dx, false);
 }
 
 void RsignActivations::add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) {
-  if (moves_) {
-    learn(x, dy, true, dx.data<float>());
-  } else {
-    kernels::add_approx_sign_gradient(x.data<float>(), rows_of(x, *threshold_), dy.data<float>(),
-                                      dx.data<float>());
-  }
+  gradient(x, dy, dx, true);
 }
 
 void RsignActivations::forget() { threshold_ = &keep_still(".threshold"); }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -60,56 +61,74 @@ void expect_signs_match(const Size& size, bool has_threshold, std::size_t misali
   hardtanh_gradient(px, pdy, size.rows * size.cols, dx.data());
   reference::hardtanh_gradient(px, pdy, size.rows * size.cols, dx_ref.data());
   EXPECT_EQ(dx, dx_ref);
-  approx_sign_gradient(px, rows, pdy, dx.data());
-  reference::approx_sign_gradient(px, rows, pdy, dx_ref.data());
-  EXPECT_EQ(dx, dx_ref);
-  std::vector<float> sum = finite(count, 4);
-  std::vector<float> sum_ref = sum;
-  add_approx_sign_gradient(px, rows, pdy, sum.data());
-  reference::add_approx_sign_gradient(px, rows, pdy, sum_ref.data());
-  EXPECT_EQ(sum, sum_ref);
-  approx_sign_gradient(px, rows, pdy, dy.data() + misalign);  // in place
-  EXPECT_TRUE(std::equal(dx.begin(), dx.end(), pdy));
 }
 
-// The gradients are those of the passes without sums, bit for bit.
-void expect_sums_match(const Size& size, std::size_t misalign) {
-  if (size.cols == 0) return;
-  const auto count = static_cast<std::size_t>(size.rows * size.cols);
+// A gradient in f32 or bf16 of so many elements, the same values for the same stream.
+struct Gradient {
+  Gradient(DType dtype, std::int64_t count, std::uint64_t stream)
+      : tensor(dtype, Shape{std::max<std::int64_t>(count, 1)}) {
+    const std::vector<float> reals = finite(count, stream);
+    for (std::size_t i = 0; i < reals.size(); ++i) {
+      write_gradient(to(), static_cast<std::int64_t>(i), reals[i]);
+    }
+  }
+  InputGradient to() { return {tensor.raw(), tensor.dtype()}; }
+  bool operator==(const Gradient& other) const {
+    return std::memcmp(tensor.raw(), other.tensor.raw(), tensor.bytes()) == 0;
+  }
+  Tensor tensor;
+};
+
+struct GradientCase {
+  DType from, to;
+  bool second, thresholds, sums, adds;
+};
+
+void expect_gradients_match(const Size& size, const GradientCase& of, std::size_t misalign) {
+  const std::int64_t count = size.rows * size.cols;
   std::vector<float> x(misalign);
-  const std::vector<float> reals = values(size.rows * size.cols, 1);
+  const std::vector<float> reals = values(count, 1);
   x.insert(x.end(), reals.begin(), reals.end());
-  const float* px = x.data() + misalign;
-  const std::vector<float> dy = finite(size.rows * size.cols, 2);
   std::vector<float> threshold = finite(size.cols, 3);
   for (float& value : threshold) value *= 0.25F;
   const ChannelRows channels{size.rows, size.cols, size.rows > 100 ? 3 : 1};
   std::vector<double> scratch(channel_scratch_bytes(channels) / sizeof(double));
-  auto* at = reinterpret_cast<std::byte*>(scratch.data());
-
-  for (const bool adds : {false, true}) {
-    std::vector<float> dx = finite(size.rows * size.cols, 4);
-    std::vector<float> dx_ref = dx;
-    std::vector<float> sums(static_cast<std::size_t>(size.cols)), sums_ref(sums.size());
-    approx_sign_gradient_sums(px, channels, threshold.data(), dy.data(), adds, dx.data(),
-                              sums.data(), at);
-    reference::approx_sign_gradient_sums(px, channels, threshold.data(), dy.data(), adds,
-                                         dx_ref.data(), sums_ref.data(), at);
-    EXPECT_EQ(dx, dx_ref);
-    // f32 sums of at most 128 terms below 4.
-    for (std::size_t c = 0; c < sums.size(); ++c) EXPECT_NEAR(sums[c], sums_ref[c], 2e-4) << c;
-    std::vector<float> alone(sums.size());
-    approx_sign_gradient_sums(px, channels, threshold.data(), dy.data(), adds, nullptr,
-                              alone.data(), at);
-    EXPECT_EQ(alone, sums);
-  }
-  std::vector<float> in_place = dy;
-  std::vector<float> sums(static_cast<std::size_t>(size.cols)), dx(count);
-  approx_sign_gradient_sums(px, channels, threshold.data(), in_place.data(), false, in_place.data(),
-                            sums.data(), at);
-  approx_sign_gradient(px, {size.rows, size.cols, threshold.data()}, dy.data(), dx.data());
-  EXPECT_EQ(in_place, dx);
+  const Gradient first(of.from, count, 2), second(of.from, count, 5);
+  const auto run = [&](auto function, const OutputGradient& dy, InputGradient dx,
+                       std::vector<float>& sums) {
+    sums.assign(static_cast<std::size_t>(size.cols), 0.0F);
+    function({.x = x.data() + misalign,
+              .threshold = of.thresholds ? threshold.data() : nullptr,
+              .dy = dy,
+              .dx = dx,
+              .adds = of.adds,
+              .sums = of.sums ? sums.data() : nullptr},
+             channels, reinterpret_cast<std::byte*>(scratch.data()));
+  };
+  const OutputGradient dy{first.tensor.raw(), of.second ? second.tensor.raw() : nullptr, of.from};
+  Gradient dx(of.to, count, 4), dx_ref(of.to, count, 4);
+  std::vector<float> sums, sums_ref, again;
+  run(approx_sign_gradient, dy, dx.to(), sums);
+  run(reference::approx_sign_gradient, dy, dx_ref.to(), sums_ref);
+  EXPECT_TRUE(dx == dx_ref);
+  // f32 sums of at most 128 terms below 8.
+  for (std::size_t c = 0; c < sums.size(); ++c) EXPECT_NEAR(sums[c], sums_ref[c], 5e-4) << c;
+  if (of.adds) return;
+  run(approx_sign_gradient, dy, {}, again);
+  EXPECT_EQ(again, sums);
+  if (of.from != of.to) return;
+  Gradient in_place(of.from, count, 2);
+  run(approx_sign_gradient, {in_place.tensor.raw(), dy.second, of.from}, in_place.to(), again);
+  EXPECT_TRUE(in_place == dx);
 }
+
+const GradientCase kGradientCases[] = {{DType::kF32, DType::kF32, false, false, false, false},
+                                       {DType::kF32, DType::kF32, false, true, true, true},
+                                       {DType::kF32, DType::kF32, false, true, true, false},
+                                       {DType::kBf16, DType::kBf16, false, false, false, false},
+                                       {DType::kBf16, DType::kBf16, true, true, true, false},
+                                       {DType::kBf16, DType::kF32, false, false, false, true},
+                                       {DType::kF32, DType::kBf16, true, true, false, false}};
 
 void expect_ternary_matches(const Size& size, bool per_row, std::size_t misalign) {
   const auto count = static_cast<std::size_t>(size.rows * size.cols);
@@ -143,7 +162,9 @@ TEST(FewLevelKernels, MatchTheirReferenceOnEveryTarget) {
   const int targets = for_each_highway_target([&] {
     for (const Size& size : kSizes) {
       SCOPED_TRACE(testing::Message() << size.rows << "x" << size.cols);
-      for (const std::size_t misalign : {0U, 1U}) expect_sums_match(size, misalign);
+      for (const GradientCase& of : kGradientCases) {
+        for (const std::size_t misalign : {0U, 1U}) expect_gradients_match(size, of, misalign);
+      }
       for (const bool flag : {false, true}) {
         for (const std::size_t misalign : {0U, 1U}) {
           expect_signs_match(size, flag, misalign);
@@ -179,7 +200,8 @@ TEST(SignGradients, AtInsideEdgeAndOutsidePoints) {
   std::vector<float> dx(7);
   hardtanh_gradient(x.data(), dy.data(), 7, dx.data());
   EXPECT_EQ(dx, (std::vector<float>{0, 8, 8, 8, 8, 8, 0}));
-  approx_sign_gradient(x.data(), {1, 7, nullptr}, dy.data(), dx.data());
+  approx_sign_gradient({.x = x.data(), .dy = {.first = dy.data()}, .dx = {.at = dx.data()}},
+                       {1, 7, 1}, nullptr);
   EXPECT_EQ(dx, (std::vector<float>{0, 0, 12, 16, 4, 0, 0}));
 }
 

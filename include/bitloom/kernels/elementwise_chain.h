@@ -10,6 +10,7 @@
 #include "bitloom/integer/affine.h"
 #include "bitloom/kernels/channel_statistics.h"
 #include "bitloom/kernels/fake_quant.h"
+#include "bitloom/kernels/gradient_terms.h"
 
 namespace bitloom::kernels {
 
@@ -53,20 +54,6 @@ void chain_forward(const ElementwiseChain& chain, void* out) noexcept;
 /// `ranges` are channel_statistics' of source: without a shortcut they suffice, since x rises or
 /// falls with the source within a channel, and the tensor is not read. nullptr: it is.
 MinMax chain_range(const ElementwiseChain& chain, const MinMax* ranges) noexcept;
-
-/// dy [rows, channels], the gradient of the chain's output (codes too: of their reals): the sum of
-/// one or two terms, in f32.
-struct OutputGradient {
-  const void* first = nullptr;
-  const void* second = nullptr;  ///< nullptr: first is all
-  DType dtype = DType::kF32;     ///< of both: kF32 or kBf16
-};
-
-/// Where a gradient is written, in f32 or rounded to bf16 half to even; at nullptr: nobody asks.
-struct InputGradient {
-  void* at = nullptr;
-  DType dtype = DType::kF32;
-};
 
 /// What is asked for of dx, the gradient of the chain's value before it is clipped and quantized,
 /// which is also the shortcut's and, without normalization, the source's:

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "bitloom/kernels/channel_statistics.h"
+#include "bitloom/kernels/gradient_terms.h"
 
 namespace bitloom::kernels {
 
@@ -36,23 +37,23 @@ void ternary_codes(const float* x, const TernaryRows& rows, std::int8_t* codes) 
 /// be dy. Source: Hubara et al., "Binarized Neural Networks", arXiv:1602.02830, equation 4.
 void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, float* dx) noexcept;
 
-/// Gradient of the piecewise quadratic that stands for sign, at v = x - threshold:
+/// Gradient of the piecewise quadratic that stands for sign, at v = x - threshold[c]:
 ///   dx = dy * max(0, 2 - 2 |v|)
-/// dx may be dy. Source: Liu et al., "Bi-Real Net", arXiv:1808.00278, equation 7.
-void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                          float* dx) noexcept;
-/// The same, added: dx = dx + dy * max(0, 2 - 2 |v|), both steps rounded. dx is not dy.
-void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                              float* dx) noexcept;
-
-/// One of the two, by `adds`, and in the same pass sums[c] = the sum over rows of dy * max(0, 2 - 2
-/// |v|): minus the thresholds' gradient. f32 over 128 rows, then double, in an order that depends
-/// on `size` and the ISA alone. Shapes: x, dy, dx [rows, channels]; threshold, sums [channels]. dx
-/// nullptr: not asked for; it may be dy unless it is added to. Scratch of
-/// channel_scratch_bytes(size), aligned for doubles.
-void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
-                               const float* dy, bool adds, float* dx, float* sums,
-                               std::byte* scratch) noexcept;
+/// Source: Liu et al., "Bi-Real Net", arXiv:1808.00278, equation 7.
+struct ApproxSignGradient {
+  const float* x = nullptr;
+  const float* threshold = nullptr;  ///< [channels]; nullptr: 0
+  OutputGradient dy;
+  InputGradient dx;   ///< may lie on a term of dy of the same type unless it is added to
+  bool adds = false;  ///< to what dx holds, f32; both steps are rounded
+  /// [channels] sum over the rows of dy * max(0, 2 - 2 |v|): minus the thresholds' gradient. f32
+  /// over 128 rows, then double, in an order that depends on the size and the ISA alone.
+  float* sums = nullptr;
+};
+/// x, dy, dx [rows, channels]. Scratch of channel_scratch_bytes(size), aligned for doubles, where
+/// sums are asked for.
+void approx_sign_gradient(const ApproxSignGradient& of, const ChannelRows& size,
+                          std::byte* scratch) noexcept;
 
 /// What ternary scales are made from.
 struct MagnitudeSum {
@@ -68,13 +69,8 @@ namespace reference {
 void sign_codes(const float* x, const SignRows& rows, std::int8_t* codes) noexcept;
 void ternary_codes(const float* x, const TernaryRows& rows, std::int8_t* codes) noexcept;
 void hardtanh_gradient(const float* x, const float* dy, std::int64_t count, float* dx) noexcept;
-void approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                          float* dx) noexcept;
-void add_approx_sign_gradient(const float* x, const SignRows& rows, const float* dy,
-                              float* dx) noexcept;
-void approx_sign_gradient_sums(const float* x, const ChannelRows& size, const float* threshold,
-                               const float* dy, bool adds, float* dx, float* sums,
-                               std::byte* scratch) noexcept;
+void approx_sign_gradient(const ApproxSignGradient& of, const ChannelRows& size,
+                          std::byte* scratch) noexcept;
 void magnitude_sums(const float* x, const TernaryRows& rows, MagnitudeSum* out) noexcept;
 }  // namespace reference
 

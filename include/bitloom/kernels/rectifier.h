@@ -5,6 +5,7 @@
 #include <cstddef>
 
 #include "bitloom/kernels/channel_statistics.h"
+#include "bitloom/kernels/gradient_terms.h"
 
 namespace bitloom::kernels {
 
@@ -30,18 +31,18 @@ struct RectifierGradients {
 /// dx = dy * (1 if v > 0, else slope[c]); over the channel: dslope = sum dy * min(v, 0),
 /// dthreshold = -sum dx, doffset = sum dy. One pass: f32 over 128 rows, then double, in an order
 /// that depends on `size` and the ISA alone.
-/// Shapes: x, dy, dx [rows, channels]; dx may be dy, or nullptr: not asked for. Scratch of
+/// Shapes: x, dy, dx [rows, channels]; dx may lie on a term of dy of the same type. Scratch of
 /// channel_scratch_bytes(size), 64-byte aligned.
 void rectify_gradient(const float* x, const ChannelRows& size, const RectifierChannels& channels,
-                      const float* dy, const RectifierGradients& gradients, float* dx,
-                      std::byte* scratch) noexcept;
+                      const OutputGradient& dy, const RectifierGradients& gradients,
+                      const InputGradient& dx, std::byte* scratch) noexcept;
 
 namespace reference {
 void rectify(const float* x, const ChannelRows& size, const RectifierChannels& channels,
              float* y) noexcept;
 void rectify_gradient(const float* x, const ChannelRows& size, const RectifierChannels& channels,
-                      const float* dy, const RectifierGradients& gradients, float* dx,
-                      std::byte* scratch) noexcept;
+                      const OutputGradient& dy, const RectifierGradients& gradients,
+                      const InputGradient& dx, std::byte* scratch) noexcept;
 }  // namespace reference
 
 }  // namespace bitloom::kernels

@@ -41,6 +41,7 @@ class BiRealActivations final : public LevelQuantizer {
   void backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
   bool adds_gradients() const override { return true; }
   void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
+  bool takes_bf16_gradients() const override { return true; }
 };
 
 }  // namespace bitloom::quant

@@ -40,6 +40,8 @@ class FakeQuantLayer final : public layers::Layer {
   void forward_levels(const layers::ForwardCall& call);
 
   std::string name_;
+  bool bf16_;                             // gradients may be, where the quantizer takes them
+  bool source_scaled_;                    // the input's gradient in bf16 would take a factor
   std::unique_ptr<Quantizer> quantizer_;  // nullptr where another node's grid is shared
   const layers::Parameter* scale_;
   const layers::Parameter* zero_point_;

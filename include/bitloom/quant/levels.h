@@ -42,6 +42,8 @@ class LevelQuantizer : public Quantizer {
   /// The same, added to what dx holds; only where adds_gradients().
   virtual bool adds_gradients() const { return false; }
   virtual void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx);
+  /// Whether dy and dx may be bf16, each for itself (not what is added to).
+  virtual bool takes_bf16_gradients() const { return false; }
 
  protected:
   /// @throws ConfigError naming the node if `weight` says otherwise than the node, or the grid is

@@ -28,11 +28,11 @@ class RsignActivations final : public LevelQuantizer {
   void backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
   bool adds_gradients() const override { return true; }
   void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
+  bool takes_bf16_gradients() const override { return true; }
   void forget() override;
 
  private:
-  // dx by `adds`, or nullptr, and the thresholds' gradient.
-  void learn(ConstTensorView x, ConstTensorView dy, bool adds, float* dx);
+  void gradient(ConstTensorView x, ConstTensorView dy, TensorView dx, bool adds);
 
   layers::Parameter* threshold_;
   std::vector<std::byte> scratch_;  // of the sums; as large as the largest batch asked for
