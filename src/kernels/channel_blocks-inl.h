@@ -7,6 +7,7 @@
 #define BITLOOM_CHANNEL_BLOCKS_INL_H
 #endif
 
+#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -47,6 +48,20 @@ HWY_INLINE void for_each_block(std::int64_t channels, Body& body) {
   cover(Ones(), Vectors<1>(), 1);
 }
 
+// body(channel) for vectors that lie together, one after the other, behind one fetch of their rows
+// of x.
+template <class D, int kCount, class Body>
+HWY_INLINE void one_by_one(D d, Vectors<kCount> /*vectors*/, const float* x, std::int64_t channels,
+                           std::int64_t first, std::int64_t last, std::int64_t channel,
+                           const Body& body) {
+  const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
+  for (std::int64_t row = first; row < last; ++row) {
+    const float* at = x + row * channels + channel;
+    for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(at + k * lanes);
+  }
+  for (std::int64_t k = 0; k < kCount; ++k) body(channel + k * lanes);
+}
+
 // body(first row, last row) for tiles that cover all rows. The last row first meets in the cache
 // what a pass from the first row on has just written there.
 template <class Body>
@@ -57,6 +72,17 @@ HWY_INLINE void for_each_tile(std::int64_t rows, bool last_first, Body& body) {
     body(tile * kTileRows, std::min(rows, (tile + 1) * kTileRows));
   }
 }
+
+// A tile of a part whose blocks have no state of their own: Block{part, first row, last row}.
+template <class Block, class Part>
+struct PartTile {
+  Part part;
+
+  HWY_INLINE void operator()(std::int64_t first, std::int64_t last) const {
+    const Block block{part, first, last};
+    for_each_block(part.channels, block);
+  }
+};
 
 // sums[lane] += v[lane].
 template <class D, class V>

@@ -22,7 +22,6 @@ struct ChannelPart {
 
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "channel_statistics.cpp"
-#include <hwy/cache_control.h>
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
@@ -39,13 +38,9 @@ struct StatisticsBlock {
   std::int64_t last;
 
   template <class D, int kCount>
-  HWY_INLINE void operator()(D d, Vectors<kCount> /*vectors*/, std::int64_t channel) const {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t row = first; row < last; ++row) {
-      const float* at = part.x + row * part.channels + channel;
-      for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(at + k * lanes);
-    }
-    for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
+  HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) const {
+    one_by_one(d, vectors, part.x, part.channels, first, last, channel,
+               [&](std::int64_t at) HWY_ATTR { (*this)(d, Vectors<1>(), at); });
   }
   template <class D>
   HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {

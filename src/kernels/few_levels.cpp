@@ -9,6 +9,13 @@
 #define BITLOOM_APPROX_SIGN_PART
 namespace bitloom::kernels {
 // One thread's rows; compiled once, used by every target below.
+struct SignPart {
+  const float* x;
+  const float* threshold;  // [channels]
+  std::int64_t rows;
+  std::int64_t channels;
+  std::int8_t* codes;
+};
 struct ApproxSignPart {
   ApproxSignGradient of;
   std::int64_t rows;
@@ -35,32 +42,50 @@ using Floats = hn::ScalableTag<float>;
 using Ints = hn::RebindToSigned<Floats>;
 using Bytes = hn::Rebind<std::int8_t, Floats>;
 
-// `threshold` moves along with x where `moves`, else it is one number for all.
-template <bool moves>
-HWY_INLINE void sign_loop(const float* x, const float* threshold, std::int64_t count,
-                          std::int8_t* codes) {
+void sign_piece(const float* x, std::int64_t count, std::int8_t* codes) {
   const Floats d;
   const Ints d_int;
   const auto plus = hn::Set(d_int, 1);
   const auto minus = hn::Set(d_int, -1);
-  const auto fixed = hn::Set(d, *threshold);
+  const auto zero = hn::Zero(d);
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
   std::int64_t i = 0;
   for (; i + step <= count; i += step) {
-    const auto limit = moves ? hn::LoadU(d, threshold + i) : fixed;
-    const auto above = hn::RebindMask(d_int, hn::Ge(hn::LoadU(d, x + i), limit));
+    const auto above = hn::RebindMask(d_int, hn::Ge(hn::LoadU(d, x + i), zero));
     hn::StoreU(hn::DemoteTo(Bytes(), hn::IfThenElse(above, plus, minus)), Bytes(), codes + i);
   }
-  for (; i < count; ++i) codes[i] = x[i] >= threshold[moves ? i : 0] ? 1 : -1;
+  for (; i < count; ++i) codes[i] = x[i] >= 0.0F ? 1 : -1;
 }
 
-void sign_piece(const float* x, const float* threshold, std::int64_t count, bool moves,
-                std::int8_t* codes) {
-  if (moves) {
-    sign_loop<true>(x, threshold, count, codes);
-  } else {
-    sign_loop<false>(x, threshold, count, codes);
+// One tile and one block of channels, a threshold each.
+struct SignBlock {
+  SignPart part;
+  std::int64_t first;
+  std::int64_t last;
+
+  template <class D, int kCount>
+  HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) const {
+    one_by_one(d, vectors, part.x, part.channels, first, last, channel,
+               [&](std::int64_t at) HWY_ATTR { (*this)(d, Vectors<1>(), at); });
   }
+  template <class D>
+  HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {
+    const hn::RebindToSigned<D> d_int;
+    const hn::Rebind<std::int8_t, D> d_byte;
+    const auto plus = hn::Set(d_int, 1);
+    const auto minus = hn::Set(d_int, -1);
+    const auto limit = hn::LoadU(d, part.threshold + channel);
+    for (std::int64_t row = first; row < last; ++row) {
+      const std::int64_t i = row * part.channels + channel;
+      const auto above = hn::RebindMask(d_int, hn::Ge(hn::LoadU(d, part.x + i), limit));
+      hn::StoreU(hn::DemoteTo(d_byte, hn::IfThenElse(above, plus, minus)), d_byte, part.codes + i);
+    }
+  }
+};
+
+void sign_part(const SignPart& part) {
+  const PartTile<SignBlock, SignPart> tile{part};
+  for_each_tile(part.rows, false, tile);
 }
 
 void ternary_piece(const float* x, float threshold, std::int64_t count, std::int8_t* codes) {
@@ -106,13 +131,9 @@ struct ApproxSignBlock {
   std::int64_t last;
 
   template <class D, int kCount>
-  HWY_INLINE void operator()(D d, Vectors<kCount> /*vectors*/, std::int64_t channel) const {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t row = first; row < last; ++row) {
-      const std::int64_t at = row * part.channels + channel;
-      for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(part.of.x + at + k * lanes);
-    }
-    for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
+  HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) const {
+    one_by_one(d, vectors, part.of.x, part.channels, first, last, channel,
+               [&](std::int64_t at) HWY_ATTR { (*this)(d, Vectors<1>(), at); });
   }
   template <class D>
   HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {
@@ -138,17 +159,8 @@ struct ApproxSignBlock {
   }
 };
 
-struct ApproxSignTile {
-  ApproxSignPart part;
-
-  HWY_INLINE void operator()(std::int64_t first, std::int64_t last) const {
-    const ApproxSignBlock block{part, first, last};
-    for_each_block(part.channels, block);
-  }
-};
-
 void approx_sign_part(const ApproxSignPart& part) {
-  const ApproxSignTile tile{part};
+  const PartTile<ApproxSignBlock, ApproxSignPart> tile{part};
   for_each_tile(part.rows, true, tile);
 }
 
@@ -191,43 +203,36 @@ namespace bitloom::kernels {
 namespace {
 
 HWY_EXPORT(sign_piece);
+HWY_EXPORT(sign_part);
 HWY_EXPORT(ternary_piece);
 HWY_EXPORT(hardtanh_piece);
 HWY_EXPORT(approx_sign_part);
 HWY_EXPORT(magnitude_piece);
 
 constexpr std::int64_t kGrain = 16384;  // elements below which one thread does all
-constexpr float kNoThreshold = 0.0F;
 
 std::int64_t rows_grain(std::int64_t cols) {
   return std::max<std::int64_t>(1, kGrain / std::max<std::int64_t>(1, cols));
 }
 
-// body(begin, end, threshold, moves): rows whole where each column has a threshold, else runs.
-template <typename Body>
-void for_each_piece(const SignRows& rows, const Body& body) {
+}  // namespace
+
+void sign_codes(const float* x, const SignRows& rows, std::int8_t* codes) noexcept {
   apply_highway_cap();
   if (rows.threshold == nullptr) {
     parallel_for(rows.rows * rows.cols, kGrain, [&](std::int64_t begin, std::int64_t end, int) {
-      body(begin, end, &kNoThreshold, false);
+      HWY_DYNAMIC_DISPATCH(sign_piece)(x + begin, end - begin, codes + begin);
     });
     return;
   }
   parallel_for(rows.rows, rows_grain(rows.cols), [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t row = begin; row < end; ++row) {
-      body(row * rows.cols, (row + 1) * rows.cols, rows.threshold, true);
-    }
+    HWY_DYNAMIC_DISPATCH(sign_part)
+    ({.x = x + begin * rows.cols,
+      .threshold = rows.threshold,
+      .rows = end - begin,
+      .channels = rows.cols,
+      .codes = codes + begin * rows.cols});
   });
-}
-
-}  // namespace
-
-void sign_codes(const float* x, const SignRows& rows, std::int8_t* codes) noexcept {
-  for_each_piece(rows,
-                 [&](std::int64_t begin, std::int64_t end, const float* threshold, bool moves) {
-                   HWY_DYNAMIC_DISPATCH(sign_piece)
-                   (x + begin, threshold, end - begin, moves, codes + begin);
-                 });
 }
 
 void ternary_codes(const float* x, const TernaryRows& rows, std::int8_t* codes) noexcept {

@@ -47,13 +47,9 @@ struct RectifyBlock {
   std::int64_t last;
 
   template <class D, int kCount>
-  HWY_INLINE void operator()(D d, Vectors<kCount> /*vectors*/, std::int64_t channel) const {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t row = first; row < last; ++row) {
-      const float* at = part.x + row * part.channels + channel;
-      for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(at + k * lanes);
-    }
-    for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
+  HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) const {
+    one_by_one(d, vectors, part.x, part.channels, first, last, channel,
+               [&](std::int64_t at) HWY_ATTR { (*this)(d, Vectors<1>(), at); });
   }
   template <class D>
   HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {
@@ -75,13 +71,9 @@ struct RectifyGradientBlock {
   std::int64_t last;
 
   template <class D, int kCount>
-  HWY_INLINE void operator()(D d, Vectors<kCount> /*vectors*/, std::int64_t channel) const {
-    const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
-    for (std::int64_t row = first; row < last; ++row) {
-      const std::int64_t at = row * part.channels + channel;
-      for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(part.x + at + k * lanes);
-    }
-    for (std::int64_t k = 0; k < kCount; ++k) (*this)(d, Vectors<1>(), channel + k * lanes);
+  HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) const {
+    one_by_one(d, vectors, part.x, part.channels, first, last, channel,
+               [&](std::int64_t at) HWY_ATTR { (*this)(d, Vectors<1>(), at); });
   }
   template <class D>
   HWY_INLINE void operator()(D d, Vectors<1> /*vectors*/, std::int64_t channel) const {
@@ -106,23 +98,13 @@ struct RectifyGradientBlock {
   }
 };
 
-template <class Block>
-struct RectifierTile {
-  RectifierPart part;
-
-  HWY_INLINE void operator()(std::int64_t first, std::int64_t last) const {
-    const Block block{part, first, last};
-    for_each_block(part.channels, block);
-  }
-};
-
 void rectify_part(const RectifierPart& part) {
-  const RectifierTile<RectifyBlock> tile{part};
+  const PartTile<RectifyBlock, RectifierPart> tile{part};
   for_each_tile(part.rows, false, tile);
 }
 
 void rectify_gradient_part(const RectifierPart& part) {
-  const RectifierTile<RectifyGradientBlock> tile{part};
+  const PartTile<RectifyGradientBlock, RectifierPart> tile{part};
   for_each_tile(part.rows, true, tile);
 }
 
