@@ -165,7 +165,8 @@ class PopcountProduct::Impl {
       weight_ = Tensor(DType::kS32, Shape{g_.window.groups * group_weight_words()});
       base_.assign(static_cast<std::size_t>(g_.window.groups * class_outputs()), 0);
     }
-    rooms_.resize(static_cast<std::size_t>(threads()), PackingRoom(g_));
+    const auto rooms = static_cast<std::size_t>(threads());
+    if (rooms_.size() != rooms) rooms_.resize(rooms, PackingRoom(g_));
     const std::int64_t row = g_.taps() * g_.group_inputs();
     parallel_for(g_.o, std::max<std::int64_t>(1, 65536 / row),
                  [&](std::int64_t first, std::int64_t last, int piece) {

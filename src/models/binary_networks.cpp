@@ -25,19 +25,18 @@ struct RealShortcuts {
 void bireal_layer(GraphBuilder& builder, const std::string& block, const std::string& number,
                   std::int64_t channels, std::int64_t stride, const RealShortcuts& design) {
   const GraphBuilder::Position input = builder.at();
-  std::string shortcut = input.node;
-  if (stride != 1) {
-    builder.avg_pool(block + ".shortcut.pool", {.kernel = 3, .stride = stride, .pad = 1});
-    shortcut = builder.at().node;
-  }
-  if (input.channels != channels) {
-    builder.concat(block + ".shortcut.concat", builder.at());
-    shortcut = builder.at().node;
-  }
-  builder.move_to(input);
   builder.hardtanh(cat(block, ".act", number));
   builder.conv2d(cat(block, ".conv", number), channels, {.stride = stride, .pad = 1});
   builder.batch_norm(cat(block, ".bn", number));
+  const GraphBuilder::Position output = builder.at();
+  // Behind the convolution: backward, a pool writes its gradient first, to which a sign adds.
+  builder.move_to(input);
+  if (stride != 1) {
+    builder.avg_pool(block + ".shortcut.pool", {.kernel = 3, .stride = stride, .pad = 1});
+  }
+  if (input.channels != channels) builder.concat(block + ".shortcut.concat", builder.at());
+  const std::string shortcut = builder.at().node;
+  builder.move_to(output);
   builder.add(cat(block, ".add", number), shortcut);
   if (design.rectifies) builder.rprelu(cat(block, ".rprelu", number));
 }

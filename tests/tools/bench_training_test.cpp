@@ -259,7 +259,11 @@ TEST_F(TrainingBench, FloatRowsHaveThirtyTwoBitsAndNoQuantizer) {
 // Memory is planned before the first step. oneDNN makes tables of arguments for each primitive.
 TEST_F(TrainingBench, StepsAllocateNothingOfOurs) {
   const std::vector<std::vector<std::string>> kinds = {
-      {}, {"--method", "qat"}, {"--method", "qat", "--forward", "float"}};
+      {},
+      {"--method", "qat"},
+      {"--method", "qat", "--forward", "float"},
+      {"--method", "qat", "--network", "resnet20_react", "--quant.quantizer=reactnet",
+       "--weight-bits", "1", "--activation-bits", "1"}};
   for (const std::vector<std::string>& kind : kinds) {
     SCOPED_TRACE(::testing::PrintToString(kind));
     const nlohmann::json row = measure_training(config_of(tiny_and(kind)), {.steps = 3}).row;
