@@ -39,20 +39,39 @@ class Block {
         inverse_(hn::Set(d, 1.0F / chain.scale)),
         zero_(hn::Set(d, static_cast<float>(chain.format.zero_point))),
         qmin_(hn::Set(d, static_cast<float>(chain.format.range.qmin))),
-        qmax_(hn::Set(d, static_cast<float>(chain.format.range.qmax))) {}
+        qmax_(hn::Set(d, static_cast<float>(chain.format.range.qmax))),
+        sign_threshold_(loaded(d, chain.sign_threshold, channel)) {}
 
   // The chain's real value.
   HWY_INLINE V value(D d, const ElementwiseChain& chain, std::int64_t i) const {
     V x = hn::LoadU(d, chain.source + i);
-    if (chain.mean != nullptr) x = hn::Add(hn::Mul(hn::Sub(x, mean_), slope_), shift_);
+    if (chain.mean != nullptr) x = normalized(x);
     if (chain.shortcut != nullptr) x = hn::Add(x, shortcut(d, chain, i));
     if (chain.clips) x = hn::Min(hn::Max(x, clip_low_), clip_high_);
     return x;
   }
 
+  HWY_INLINE V normalized(V x) const {
+    return hn::Add(hn::Mul(hn::Sub(x, mean_), slope_), shift_);
+  }
+
   // Its distance to the channel's mean, before it is normalized.
   HWY_INLINE V distance(D d, const ElementwiseChain& chain, std::int64_t i) const {
     return hn::Sub(hn::LoadU(d, chain.source + i), mean_);
+  }
+
+  HWY_INLINE void store_sign(D /*d*/, V x, std::int8_t* code) const {
+    const hn::RebindToSigned<D> d_int;
+    const hn::Rebind<std::int8_t, D> d_code;
+    const auto above = hn::RebindMask(d_int, hn::Ge(x, sign_threshold_));
+    const auto sign = hn::IfThenElse(above, hn::Set(d_int, 1), hn::Set(d_int, -1));
+    hn::StoreU(hn::DemoteTo(d_code, sign), d_code, code);
+  }
+  // What stands for the gradient of the sign of x: ApproxSignGradient of few_levels.h.
+  HWY_INLINE V sign_slope(D d, V x) const {
+    const auto two = hn::Set(d, 2.0F);
+    const auto distance = hn::Abs(hn::Sub(x, sign_threshold_));
+    return hn::Max(hn::Zero(d), hn::Sub(two, hn::Mul(two, distance)));
   }
 
   // On the scale of the codes.
@@ -88,6 +107,7 @@ class Block {
   }
 
   V mean_, slope_, shift_, shortcut_scale_, clip_low_, clip_high_, inverse_, zero_, qmin_, qmax_;
+  V sign_threshold_;
 };
 
 // Runs Work's run(tag, vectors, channel, first row, last row) over all tiles and blocks.

@@ -21,6 +21,8 @@ inline ElementwiseChain part_of(const ElementwiseChain& chain, std::int64_t firs
   part.size = size;
   part.source += first_element;
   if (part.output != nullptr) part.output += first_element;
+  if (part.sign_codes != nullptr) part.sign_codes += first_element;
+  part.sign_gradient = from_element(part.sign_gradient, first_element);
   if (part.shortcut != nullptr) {
     part.shortcut = static_cast<const std::byte*>(part.shortcut) +
                     static_cast<std::size_t>(first_element) * size_of(part.shortcut_dtype);

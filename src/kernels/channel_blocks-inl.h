@@ -25,7 +25,7 @@ using Ones = hn::CappedTag<float, 1>;
 inline constexpr std::int64_t kTileRows = 128;
 
 // Rows of a column of lines that are fetched ahead; the CPU foresees none where channels are many.
-inline constexpr std::int64_t kAhead = 16;
+inline constexpr std::int64_t kAhead = 48;
 
 // How many vectors of a row a block takes.
 template <int kCount>

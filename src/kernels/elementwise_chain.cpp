@@ -26,15 +26,57 @@ struct ForwardWork {
   void* given_out;
 
   template <class D, int kCount>
-  HWY_INLINE void run(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+  HWY_INLINE void run(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
                       std::int64_t last) const {
+    if (!given.signs) {
+      loop(d, vectors, channel, first, last);
+    } else if (given.shortcut == nullptr) {
+      loop_with_signs<false>(d, vectors, channel, first, last);
+    } else if (given.shortcut_dtype == DType::kF32) {
+      loop_with_signs<true>(d, vectors, channel, first, last);
+    } else {
+      loop(d, vectors, channel, first, last);
+    }
+  }
+
+  // Of reals alone: conditions in the loop took as long as a pass of its own for the signs.
+  template <bool kShortcut, class D, int kCount>
+  HWY_INLINE void loop_with_signs(D d, Vectors<kCount> /*vectors*/, std::int64_t channel,
+                                  std::int64_t first, std::int64_t last) const {
+    const ElementwiseChain chain = given;
+    const float* const source = chain.source;
+    const auto* const shortcut = static_cast<const float*>(chain.shortcut);
+    auto* const out = static_cast<float*>(given_out);
+    std::int8_t* const codes = chain.sign_codes;
+    const std::int64_t step = chain.size.channels;
+    Across<Block<D>, kCount> blocks(d, channel, chain);
+    for (std::int64_t row = first; row < last; ++row) {
+      blocks.each(row * step + channel,
+                  [&](const Block<D>& block, std::int64_t i) BITLOOM_INLINE_LAMBDA {
+                    hwy::Prefetch(source + i + kAhead * step);
+                    hwy::Prefetch(out + i + kAhead * step);
+                    hwy::Prefetch(codes + i + kAhead * step);
+                    auto x = block.normalized(hn::LoadU(d, source + i));
+                    if (kShortcut) x = hn::Add(x, hn::LoadU(d, shortcut + i));
+                    hn::StoreU(x, d, out + i);
+                    block.store_sign(d, x, codes + i);
+                  });
+    }
+  }
+
+  template <class D, int kCount>
+  HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                       std::int64_t last) const {
     const ElementwiseChain chain = given;
     void* const out = given_out;
+    const auto* const to = static_cast<const std::byte*>(out);
+    const std::int64_t width = chain.quantizes ? 1 : 4;
     Across<Block<D>, kCount> blocks(d, channel, chain);
     for (std::int64_t row = first; row < last; ++row) {
       blocks.each(row * chain.size.channels + channel,
                   [&](const Block<D>& block, std::int64_t i) BITLOOM_INLINE_LAMBDA {
                     hwy::Prefetch(chain.source + i + kAhead * chain.size.channels);
+                    hwy::Prefetch(to + (i + kAhead * chain.size.channels) * width);
                     store(d, chain, block.value(d, chain, i), block, out, i);
                   });
     }
@@ -45,6 +87,7 @@ struct ForwardWork {
                                void* out, std::int64_t i) {
     if (!chain.quantizes) {
       hn::StoreU(x, d, static_cast<float*>(out) + i);
+      if (chain.signs) block.store_sign(d, x, chain.sign_codes + i);
       return;
     }
     const hn::RebindToSigned<D> d_int;

@@ -26,6 +26,16 @@ float value_at(const ElementwiseChain& chain, std::int64_t i) {
   return chain.clips ? integer::clipped(x, chain.clip) : x;
 }
 
+float sign_threshold(const ElementwiseChain& chain, std::int64_t i) {
+  return chain.sign_threshold == nullptr ? 0.0F : chain.sign_threshold[i % chain.size.channels];
+}
+
+// What the gradient of the sign of one element adds to dx.
+float share_of_sign(const ElementwiseChain& chain, std::int64_t i) {
+  const float distance = std::fabs(chain.output[i] - sign_threshold(chain, i));
+  return gradient_at(chain.sign_gradient, i) * std::max(0.0F, 2.0F - 2.0F * distance);
+}
+
 std::int64_t elements_of(const ElementwiseChain& chain) {
   return chain.size.rows * chain.size.channels;
 }
@@ -81,6 +91,7 @@ void chain_forward(const ElementwiseChain& chain, void* out) noexcept {
     const float x = value_at(chain, i);
     if (!chain.quantizes) {
       static_cast<float*>(out)[i] = x;
+      if (chain.signs) chain.sign_codes[i] = x >= sign_threshold(chain, i) ? 1 : -1;
     } else {
       const std::int32_t code = integer::quantize(x, 1.0F / chain.scale, chain.format);
       static_cast<std::uint8_t*>(out)[i] = static_cast<std::uint8_t>(code);
@@ -104,10 +115,16 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
   if (to.shift != nullptr) {
     std::fill(to.shift, to.shift + chain.size.channels, 0.0);
     std::fill(to.slope, to.slope + chain.size.channels, 0.0);
+    if (to.signs != nullptr) std::fill(to.signs, to.signs + chain.size.channels, 0.0);
   }
   if (to.grid != nullptr) *to.grid = {};
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
-    const float gradient = dx_at(chain, dy, i, to.grid);
+    float gradient = dx_at(chain, dy, i, to.grid);
+    if (chain.signs) {
+      const float share = share_of_sign(chain, i);
+      gradient += share;
+      to.signs[i % chain.size.channels] += static_cast<double>(share);
+    }
     if (to.shift != nullptr) {
       const std::int64_t c = i % chain.size.channels;
       to.shift[c] += static_cast<double>(gradient);

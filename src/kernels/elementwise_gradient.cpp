@@ -46,24 +46,31 @@ struct GridLanes {
 };
 
 // One vector of channels on the way to dx.
-template <bool kSums, bool kQuantizes, class D>
+template <bool kSums, bool kQuantizes, bool kSigns, class D>
 class GradientLanes {
  public:
   using V = hn::Vec<D>;
 
   HWY_INLINE GradientLanes(D d, std::int64_t channel, const ElementwiseChain& chain)
-      : block_(d, channel, chain), shift_(hn::Zero(d)), slope_(hn::Zero(d)) {}
+      : block_(d, channel, chain), shift_(hn::Zero(d)), slope_(shift_), signs_(shift_) {}
 
   HWY_INLINE void turn(D d, const ElementwiseChain& chain, const GradientTask& task, std::int64_t i,
                        GridLanes<D>& grid) {
     const OutputGradient& dy = task.dy;
     V gradient = load_terms(d, dy, i);
+    if (kSigns) {
+      const OutputGradient& of_sign = chain.sign_gradient;
+      const V slope = block_.sign_slope(d, hn::LoadU(d, chain.output + i));
+      const V share = hn::Mul(load_gradient(d, of_sign.first, of_sign.dtype, i), slope);
+      signs_ = hn::Add(signs_, share);
+      gradient = hn::Add(gradient, share);
+    }
     if (kQuantizes || chain.clips) gradient = masked(d, chain, task, i, gradient, grid);
     if (kSums) {
       shift_ = hn::Add(shift_, gradient);
       slope_ = hn::Add(slope_, hn::Mul(gradient, block_.distance(d, chain, i)));
     }
-    const bool is_bf16 = dy.second == nullptr && dy.dtype == DType::kBf16;
+    const bool is_bf16 = !kSigns && dy.second == nullptr && dy.dtype == DType::kBf16;
     if (task.to.dx.at != nullptr) {
       store_gradient(d, gradient, task.to.dx.at, task.to.dx.dtype, is_bf16, i);
     }
@@ -76,6 +83,7 @@ class GradientLanes {
     if (!kSums) return;
     add_lanes(d, shift_, task.to.shift + channel);
     add_lanes(d, slope_, task.to.slope + channel);
+    if (kSigns) add_lanes(d, signs_, task.to.signs + channel);
   }
 
  private:
@@ -101,7 +109,7 @@ class GradientLanes {
   }
 
   Block<D> block_;
-  V shift_, slope_;
+  V shift_, slope_, signs_;
 };
 
 struct GradientWork {
@@ -127,16 +135,18 @@ struct GradientWork {
   HWY_INLINE void choose(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
                          std::int64_t last) {
     if (given.quantizes) {
-      loop<kSums, true>(d, vectors, channel, first, last);
+      loop<kSums, true, false>(d, vectors, channel, first, last);
+    } else if (kSums && given.signs) {
+      loop<kSums, false, kSums>(d, vectors, channel, first, last);
     } else {
-      loop<kSums, false>(d, vectors, channel, first, last);
+      loop<kSums, false, false>(d, vectors, channel, first, last);
     }
   }
 
-  template <bool kSums, bool kQuantizes, class D, int kCount>
+  template <bool kSums, bool kQuantizes, bool kSigns, class D, int kCount>
   HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
                        std::int64_t last) {
-    using Lanes = GradientLanes<kSums, kQuantizes, D>;
+    using Lanes = GradientLanes<kSums, kQuantizes, kSigns, D>;
     const ElementwiseChain chain = given;
     const GradientTask task = given_task;
     Across<Lanes, kCount> across(d, channel, chain);
@@ -147,11 +157,15 @@ struct GradientWork {
     const auto* const dy = static_cast<const std::byte*>(task.dy.first);
     const auto* const second = static_cast<const std::byte*>(task.dy.second);
     const auto width = static_cast<std::int64_t>(size_of(task.dy.dtype));
+    const auto* const dx = static_cast<const std::byte*>(task.to.dx.at);
+    const auto to_width = static_cast<std::int64_t>(size_of(task.to.dx.dtype));
     for (std::int64_t row = first; row < last; ++row, start += step) {
       across.each(start, [&](Lanes& lanes, std::int64_t i) BITLOOM_INLINE_LAMBDA {
         hwy::Prefetch(dy + (i + kAhead * step) * width);
         hwy::Prefetch(watched + i + kAhead * step);
         if (second != nullptr) hwy::Prefetch(second + (i + kAhead * step) * width);
+        if (dx != nullptr) hwy::Prefetch(dx + (i + kAhead * step) * to_width);
+        if (kSigns) hwy::Prefetch(chain.source + i + kAhead * step);
         lanes.turn(d, chain, task, i, grid);
       });
     }
@@ -200,12 +214,15 @@ struct NormalizationWork {
     const std::int64_t step = task.chain.size.channels;
     const float* const source = task.chain.source;
     const auto* const dx = static_cast<const std::byte*>(task.dx.at);
+    const auto* const dsource = static_cast<const std::byte*>(task.dsource.at);
     const auto width = static_cast<std::int64_t>(size_of(task.dx.dtype));
+    const auto to_width = static_cast<std::int64_t>(size_of(task.dsource.dtype));
     for (std::int64_t row = first; row < last; ++row) {
       across.each(row * step + channel,
                   [&](const NormalizationLanes<D>& lanes, std::int64_t i) BITLOOM_INLINE_LAMBDA {
                     hwy::Prefetch(dx + (i + kAhead * step) * width);
                     hwy::Prefetch(source + i + kAhead * step);
+                    hwy::Prefetch(dsource + (i + kAhead * step) * to_width);
                     const auto distance = hn::Sub(hn::LoadU(d, source + i), lanes.mean);
                     const auto pull = hn::Add(hn::Mul(lanes.decay, distance), lanes.offset);
                     const auto gradient = load_gradient(d, task.dx.at, task.dx.dtype, i);
@@ -250,9 +267,10 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
         .dy = from_element(dy, first),
         .to = {.dx = from_element(to.dx, first), .again = from_element(to.again, first)}};
     if (to.shift != nullptr) {
-      task.to.shift = doubles + piece * 2 * channels;
+      task.to.shift = doubles + piece * 3 * channels;
       task.to.slope = task.to.shift + channels;
-      std::fill(task.to.shift, task.to.shift + 2 * channels, 0.0);
+      task.to.signs = task.to.slope + channels;
+      std::fill(task.to.shift, task.to.shift + 3 * channels, 0.0);
     }
     if (to.grid != nullptr) task.to.grid = &own;
     HWY_DYNAMIC_DISPATCH(gradient_part)(part, task);
@@ -261,9 +279,12 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
   for (std::int64_t c = 0; to.shift != nullptr && c < channels; ++c) {
     to.shift[c] = 0.0;
     to.slope[c] = 0.0;
+    if (to.signs != nullptr) to.signs[c] = 0.0;
     for (std::int64_t piece = 0; piece < chain.size.pieces; ++piece) {
-      to.shift[c] += doubles[piece * 2 * channels + c];
-      to.slope[c] += doubles[(piece * 2 + 1) * channels + c];
+      const double* sums = doubles + piece * 3 * channels + c;
+      to.shift[c] += sums[0];
+      to.slope[c] += sums[channels];
+      if (to.signs != nullptr) to.signs[c] += sums[2 * channels];
     }
   }
   if (to.grid == nullptr) return;

@@ -84,17 +84,26 @@ bool FusedChain::masks_by_output() const {
 
 LayerMemory FusedChain::memory() const {
   const bool computes_again = masks() && !masks_by_output();
-  return {.scratch_bytes = norm_ != nullptr ? norm_->scratch_bytes() : 0,
-          .backward_reads_input = {norm_ != nullptr || computes_again,
-                                   has_shortcut() && computes_again},
-          .backward_reads_output = masks_by_output(),
-          .forward_in_place = true,
-          .backward_in_place = true,
-          .backward_reads_bf16 = bf16_,
-          .backward_writes_bf16 = {bf16_ && (norm_ != nullptr || source_factor_ == nullptr),
-                                   bf16_ && shortcut_.gradient_factor == nullptr},
-          .backward_reads_terms = bf16_,
-          .passes_gradient = has_shortcut() && !chain_.clips && !chain_.quantizes};
+  return {
+      .scratch_bytes = norm_ != nullptr ? norm_->scratch_bytes() : 0,
+      .backward_reads_input = {norm_ != nullptr || computes_again,
+                               has_shortcut() && computes_again},
+      .backward_reads_output = masks_by_output() || signs_ != nullptr,
+      .forward_in_place = true,
+      .backward_in_place = true,
+      .backward_reads_bf16 = bf16_,
+      .backward_writes_bf16 = {bf16_ && (norm_ != nullptr || source_factor_ == nullptr),
+                               bf16_ && shortcut_.gradient_factor == nullptr},
+      .backward_reads_terms = bf16_,
+      .passes_gradient = has_shortcut() && !chain_.clips && !chain_.quantizes && signs_ == nullptr};
+}
+
+void FusedChain::carry(Layer& reader) {
+  auto* signs = dynamic_cast<ChainSigns*>(&reader);
+  if (signs == nullptr || signs_ != nullptr || norm_ == nullptr || masks()) Layer::carry(reader);
+  signs_ = signs;
+  chain_.signs = true;
+  sign_sums_.resize(static_cast<std::size_t>(chain_.size.channels));
 }
 
 void FusedChain::point_at(std::span<const ConstTensorView> inputs) {
@@ -123,6 +132,11 @@ void FusedChain::forward(const ForwardCall& call) {
     chain_.scale = *edge_.scale;
     chain_.format = edge_.format_now();
   }
+  if (signs_ != nullptr) {
+    signs_->settle();
+    chain_.sign_threshold = signs_->thresholds();
+    chain_.sign_codes = call.carried.data<std::int8_t>();
+  }
   kernels::chain_forward(chain_, call.output.raw());
 }
 
@@ -143,10 +157,20 @@ void FusedChain::backward(const BackwardCall& call) {
     gradients.again = {};
     norm_->ask_sums(gradients);
   }
-  chain_.output = masks_by_output() ? call.output.data<float>() : nullptr;
+  chain_.output = call.output.empty() ? nullptr : call.output.data<float>();
+  if (signs_ != nullptr) {
+    chain_.sign_gradient = kernels::terms_of(call.carried_gradient, {});
+    gradients.signs = sign_sums_.data();
+  }
   kernels::chain_gradient(chain_, kernels::terms_of(call.output_gradient, call.second_gradient),
                           gradients, call.scratch);
   if (learns) grid_->learn(sums);
+  if (signs_ != nullptr) {
+    const std::span<float> thresholds = signs_->threshold_gradient();
+    for (std::size_t c = 0; c < thresholds.size(); ++c) {
+      thresholds[c] = -static_cast<float>(sign_sums_[c]);
+    }
+  }
   if (norm_ == nullptr) return;
   const bool scales = source.dtype == DType::kBf16;
   const kernels::NormalizationGradient terms = norm_->learn(scales ? source_factor_ : nullptr);

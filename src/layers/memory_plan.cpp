@@ -42,6 +42,8 @@ class Planner {
   NodePlacement& place(int i) { return plan_.nodes[static_cast<std::size_t>(i)]; }
   int& gradient_owner(int i) { return gradient_owner_[static_cast<std::size_t>(i)]; }
   int backward_step(int i) const { return 2 * count_ - 1 - i; }
+  // The node whose layer writes the value and reads the gradient: itself, mostly.
+  int maker(int i) const { return node(i).memory.carried ? node(i).inputs[0] : i; }
   bool is_output(int i) const { return i == count_ - 1; }
 
   bool reads_input(int reader, std::size_t position) const {
@@ -111,7 +113,7 @@ class Planner {
       if (node(owner).external_value) continue;
       if (owner == i) {
         lifetime[static_cast<std::size_t>(i)] =
-            add_lifetime(node(i).value_bytes, i, i, &place(i).value);
+            add_lifetime(node(i).value_bytes, maker(i), i, &place(i).value);
       }
       const auto extend = [&](int step) {
         int& last =
@@ -140,7 +142,7 @@ class Planner {
       const PlanNode& from = node(reader);
       place(reader).summand.assign(from.inputs.size(), kElsewhere);
       place(reader).writes_second.assign(from.inputs.size(), false);
-      if (!place(reader).runs_backward) continue;
+      if (!place(reader).runs_backward || from.memory.carried) continue;
       for (std::size_t k = 0; k < from.inputs.size(); ++k) {
         const int input = from.inputs[k];
         if (!place(input).runs_backward) continue;
@@ -190,12 +192,13 @@ class Planner {
       if (!place(i).runs_backward || node(i).external_gradient) continue;
       const int owner = gradient_owner(i);
       if (owner == i) {
-        lifetime[static_cast<std::size_t>(i)] = add_lifetime(
-            node(i).gradient_bytes, first_contribution(i), backward_step(i), &place(i).gradient);
+        lifetime[static_cast<std::size_t>(i)] =
+            add_lifetime(node(i).gradient_bytes, first_contribution(i), backward_step(maker(i)),
+                         &place(i).gradient);
       } else {
         Lifetime& shared =
             lifetimes_[static_cast<std::size_t>(lifetime[static_cast<std::size_t>(owner)])];
-        shared.last = std::max(shared.last, backward_step(i));
+        shared.last = std::max(shared.last, backward_step(maker(i)));
       }
     }
     for (const auto& [reader, k] : second_terms_) {
@@ -211,7 +214,7 @@ class Planner {
 
   int first_contribution(int i) {
     for (int reader = count_ - 1; reader > i; --reader) {
-      if (!place(reader).runs_backward) continue;
+      if (!place(reader).runs_backward || node(reader).memory.carried) continue;
       if (std::ranges::find(node(reader).inputs, i) != node(reader).inputs.end()) {
         return backward_step(reader);
       }

@@ -60,7 +60,9 @@ struct MemoryPlan {
 /// order of backward steps, by the layers themselves where they can (backward_adds), or stays in
 /// two terms for the layer that reads it (gradient_in_terms, of which others contribute none). The
 /// second input of a layer with passes_gradient takes over the memory of its output gradient if it
-/// is the first contribution; the first input then gets memory of its own.
+/// is the first contribution; the first input then gets memory of its own. A carried node's value
+/// lives from its carrier's forward step on and its gradient until its carrier's backward step; to
+/// the carrier's gradient it contributes nothing.
 MemoryPlan plan_memory(std::span<const PlanNode> nodes, bool training, bool keep_all);
 
 }  // namespace bitloom::layers

@@ -89,6 +89,7 @@ class Network::Impl {
     LayerMemory memory;
     std::vector<int> inputs;
     bool needs_gradient = false;
+    int carried = -1;  // index of the reader that this layer carries
 
     TensorView value;  // of the input node: set by forward
     TensorView gradient;
@@ -160,6 +161,12 @@ void Network::Impl::add(const Node& node, const LayerRegistry& registry, Paramet
       parameter != nullptr ? is_trainable(parameter->role) : declared_trainable(store, node.name);
   made.edge.needs_gradient = made.needs_gradient;
   const int index = static_cast<int>(slots_.size());
+  if (made.memory.carried) {
+    Slot& carrier = slot(made.inputs[0]);
+    carrier.layer->carry(*made.layer);
+    carrier.memory = carrier.layer->memory();
+    carrier.carried = index;
+  }
   if (node.op == "input") {
     if (input_ >= 0) {
       throw ConfigError({.place = node.name,
@@ -178,7 +185,7 @@ void Network::Impl::choose_gradients() {
   std::vector<int> contributions(slots_.size());
   std::vector<bool> all_write(slots_.size(), true);
   for (const Slot& reader : slots_) {
-    if (!reader.needs_gradient) continue;
+    if (!reader.needs_gradient || reader.memory.carried) continue;
     for (std::size_t k = 0; k < reader.inputs.size(); ++k) {
       const auto input = static_cast<std::size_t>(reader.inputs[k]);
       const auto& writes = reader.memory.backward_writes_bf16;
@@ -242,7 +249,7 @@ void Network::Impl::bind(Slot& to) {
   to.input_values.resize(to.inputs.size());
   to.backward_inputs.resize(to.inputs.size());
   to.input_gradients.resize(to.inputs.size());
-  if (!place.runs_backward) return;
+  if (!place.runs_backward || to.memory.carried) return;
   for (std::size_t k = 0; k < to.inputs.size(); ++k) {
     const Slot& input = slot(to.inputs[k]);
     if (place.summand[k] != NodePlacement::kElsewhere) {
@@ -277,12 +284,15 @@ ConstTensorView Network::Impl::forward(ConstTensorView images, Phase phase, LapC
     for (std::size_t k = 0; k < now.inputs.size(); ++k) {
       now.input_values[k] = slot(now.inputs[k]).value;
     }
-    now.layer->forward({.phase = phase,
-                        .inputs = now.input_values,
-                        .output = now.value,
-                        .saved = now.saved,
-                        .scratch = now.forward_scratch,
-                        .clock = clock});
+    if (!now.memory.carried) {
+      now.layer->forward({.phase = phase,
+                          .inputs = now.input_values,
+                          .output = now.value,
+                          .saved = now.saved,
+                          .scratch = now.forward_scratch,
+                          .clock = clock,
+                          .carried = now.carried < 0 ? TensorView() : slot(now.carried).value});
+    }
     lap(clock, Lap::kForward);
     if (watch != nullptr && now.layer->parameter() == nullptr) (*watch)(now.name, now.value);
   }
@@ -303,6 +313,7 @@ void Network::Impl::backward(ConstTensorView output_gradient, LapClock* clock) {
   for (std::size_t i = slots_.size(); i-- > 0;) {
     Slot& now = slots_[i];
     if (!now.placement.runs_backward || now.layer->parameter() != nullptr) continue;
+    if (now.memory.carried) continue;
     if (clock != nullptr) clock->enter(i);
     for (std::size_t k = 0; k < now.inputs.size(); ++k) {
       now.backward_inputs[k] =
@@ -319,7 +330,9 @@ void Network::Impl::backward(ConstTensorView output_gradient, LapClock* clock) {
          .adds = now.placement.adds,
          .saved = now.saved,
          .scratch = now.backward_scratch,
-         .clock = clock});
+         .clock = clock,
+         .carried_gradient =
+             now.carried < 0 ? ConstTensorView() : ConstTensorView(slot(now.carried).gradient)});
     lap(clock, Lap::kBackwardData);
     for (std::size_t k = 0; k < now.inputs.size(); ++k) {
       if (now.placement.summand[k] == NodePlacement::kElsewhere) continue;

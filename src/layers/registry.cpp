@@ -31,6 +31,10 @@ LayerRegistry float_layers() {
   };
 }
 
+void Layer::carry(Layer& /*reader*/) {
+  throw ConfigError("a layer that another one carries stands behind batch_norm or fused");
+}
+
 void require_reals(const LayerContext& context) {
   for (std::size_t i = 0; i < context.inputs.size(); ++i) {
     const DType dtype = context.inputs[i].dtype;

@@ -7,6 +7,7 @@
 #include "bitloom/core/error.h"
 #include "bitloom/quant/chain.h"
 #include "bitloom/quant/passes.h"
+#include "carried_signs.h"
 #include "subgraph.h"
 
 namespace bitloom::quant {
@@ -87,6 +88,28 @@ Node fused_node(const Run& run) {
   return fused;
 }
 
+// Whether a chain writes the signs of its reals beside them: others read the reals too.
+bool carries_signs(const Graph& graph, const Node& chain) {
+  const bool normalizes = chain.op == "batch_norm" || (chain.op == "fused" && chain.has("norm"));
+  return normalizes && !chain.has("low") && !chain.has("high") &&
+         graph.readers(chain.name).size() > 1;
+}
+
+// The signs behind such chains, the first of each.
+Graph carry_signs(const Graph& graph) {
+  Graph out;
+  std::set<std::string> carriers;
+  for (const Node& node : graph.nodes()) {
+    Node copy = node;
+    if (fits_carried_signs(node) && carries_signs(graph, *graph.find(node.inputs[0])) &&
+        carriers.insert(node.inputs[0]).second) {
+      copy.op = "carried_signs";
+    }
+    out.add(std::move(copy));
+  }
+  return out;
+}
+
 }  // namespace
 
 Graph fuse_chains(const Graph& graph) {
@@ -115,7 +138,7 @@ Graph fuse_chains(const Graph& graph) {
     const auto found = replaced.find(&node);
     out.add(found == replaced.end() ? node : found->second);
   }
-  return out;
+  return carry_signs(out);
 }
 
 Graph training_graph(const Graph& graph, std::string_view forward) {

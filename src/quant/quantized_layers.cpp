@@ -6,6 +6,7 @@
 #include "bitloom/layers/window.h"
 #include "bitloom/quant/exported_layers.h"
 #include "bitloom/quant/fake_quant_layer.h"
+#include "carried_signs.h"
 
 namespace bitloom::quant {
 namespace {
@@ -246,6 +247,7 @@ layers::LayerRegistry quantized_layers() {
       .inputs = 2,
       .attributes = {}};
   add_fused_layers(registry);
+  add_carried_signs(registry);
   return registry;
 }
 

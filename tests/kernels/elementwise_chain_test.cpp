@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -32,6 +33,7 @@ struct Case {
   integer::Clip clip;
   bool quantizes;
   integer::AffineFormat format;
+  enum class Signs : std::uint8_t { kNone, kOfX, kAroundThresholds } signs = Signs::kNone;
 };
 
 // Every step present and absent, every kind of shortcut, clip and grid at least twice.
@@ -48,6 +50,9 @@ const std::vector<Case>& cases() {
       {false, Shortcut::kNone, true, integer::kRelu, true, kPlainU8},
       {false, Shortcut::kS8, true, {-1.0F, 1.5F}, true, kU8Zero},
       {false, Shortcut::kReals, true, integer::kRelu6, false, {}},
+      {true, Shortcut::kNone, false, {}, false, {}, Case::Signs::kOfX},
+      {true, Shortcut::kReals, false, {}, false, {}, Case::Signs::kAroundThresholds},
+      {true, Shortcut::kU8, false, {}, false, {}, Case::Signs::kAroundThresholds},
   };
   return all;
 }
@@ -69,6 +74,7 @@ struct ChainSetup {
         mean(normals(channels, 1.0F, 4)),
         slope(normals(channels, 1.0F, 5)),
         shift(normals(channels, 0.5F, 6)),
+        threshold(normals(channels, 0.3F, 10)),
         decay(normals(channels, 0.1F, 7)),
         offset(normals(channels, 0.01F, 8)) {
     for (std::size_t i = 0; i < codes.size(); ++i) {
@@ -94,6 +100,8 @@ struct ChainSetup {
       chain.slope = slope.data();
       chain.shift = shift.data();
     }
+    chain.signs = which.signs != Case::Signs::kNone;
+    if (which.signs == Case::Signs::kAroundThresholds) chain.sign_threshold = threshold.data();
     if (which.shortcut == Shortcut::kReals) {
       chain.shortcut = reals.data();
     } else if (which.shortcut != Shortcut::kNone) {
@@ -109,7 +117,7 @@ struct ChainSetup {
   }
   std::vector<float> source, dy, reals;
   std::vector<std::uint8_t> codes;
-  std::vector<float> mean, slope, shift, decay, offset;
+  std::vector<float> mean, slope, shift, threshold, decay, offset;
   ElementwiseChain chain;
 };
 
@@ -120,12 +128,17 @@ void expect_near(const GradientSums& a, const GradientSums& b, double tolerance)
 }
 
 void expect_forward_matches(const ChainSetup& setup) {
-  const ElementwiseChain& chain = setup.chain;
+  ElementwiseChain chain = setup.chain;
   const std::size_t bytes = setup.source.size() * (chain.quantizes ? 1 : sizeof(float));
+  std::vector<std::int8_t> signs(setup.source.size(), 7), expected_signs = signs;
   std::vector<std::uint8_t> found(bytes + 1, 77), expected(bytes + 1, 77);
+  chain.sign_codes = signs.data();
   chain_forward(chain, found.data());
+  chain.sign_codes = expected_signs.data();
   reference::chain_forward(chain, expected.data());
   EXPECT_EQ(found, expected);
+  EXPECT_EQ(signs, expected_signs);
+  EXPECT_EQ(chain.signs, signs[0] != 7);
   const MinMax range = chain_range(chain, nullptr);
   const MinMax wanted = reference::chain_range(chain, nullptr);
   EXPECT_EQ(std::isnan(range.min), std::isnan(wanted.min));
@@ -162,12 +175,18 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
   ElementwiseChain chain = setup.chain;
   const std::size_t count = setup.source.size();
   std::vector<float> output(count);
-  if (!chain.quantizes && chain.clips && chain.shortcut_dtype == DType::kF32) {
+  // The sums of a channel would not be numbers where an element is not.
+  for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
+  std::vector<std::int8_t> signs(count);
+  chain.sign_codes = signs.data();
+  if ((!chain.quantizes && chain.clips && chain.shortcut_dtype == DType::kF32) || chain.signs) {
     reference::chain_forward(chain, output.data());
     chain.output = output.data();
   }
-  // The sums of a channel would not be numbers where an element is not.
-  for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
+  std::vector<float> of_signs = setup.decayed();
+  std::ranges::reverse(of_signs);
+  const std::vector<std::uint8_t> sign_gradient = in_type(of_signs, kind.to);
+  chain.sign_gradient = {.first = sign_gradient.data(), .dtype = kind.to};
   double magnitude = 0.0;
   for (const float value : setup.dy) magnitude += 8.0 * std::abs(static_cast<double>(value));
   const double tolerance = 1e-6 * magnitude;
@@ -177,13 +196,14 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
   // The place of dy itself, where it has the right type; what is not written is the same in both.
   struct Found {
     std::vector<std::uint8_t> dx, again;
-    std::vector<double> shift, slope;
+    std::vector<double> shift, slope, signs;
     GradientSums grid;
   };
   const auto run = [&](bool by_reference) {
-    Found found{in_type(setup.dy, kind.to), in_type(setup.dy, kind.to), {}, {}, {}};
+    Found found{in_type(setup.dy, kind.to), in_type(setup.dy, kind.to), {}, {}, {}, {}};
     found.shift.resize(channels);
     found.slope.resize(channels);
+    found.signs.resize(channels);
     std::vector<double> scratch(channel_scratch_bytes(chain.size) / sizeof(double));
     ChainGradients to{.dx = {found.dx.data(), kind.to}, .again = {found.again.data(), kind.to}};
     if (chain.mean != nullptr) {
@@ -191,6 +211,7 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
       to.slope = found.slope.data();
     }
     if (chain.quantizes) to.grid = &found.grid;
+    if (chain.signs) to.signs = found.signs.data();
     const OutputGradient dy{.first = kind.from == kind.to ? found.dx.data() : first.data(),
                             .second = kind.terms == 2 ? second.data() : nullptr,
                             .dtype = kind.from};
@@ -207,6 +228,7 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
   for (std::size_t c = 0; c < channels; ++c) {
     EXPECT_NEAR(found.shift[c], wanted.shift[c], tolerance);
     EXPECT_NEAR(found.slope[c], wanted.slope[c], tolerance);
+    EXPECT_NEAR(found.signs[c], wanted.signs[c], tolerance);
   }
   const NormalizationGradient terms{
       .slope = setup.slope.data(), .decay = setup.decay.data(), .offset = setup.offset.data()};

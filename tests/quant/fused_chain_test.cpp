@@ -217,6 +217,51 @@ TEST(FusedChains, TrainFloatNetworksBitForBit) {
   expect_twins(fused, a, residual_graph(), b);
 }
 
+// Streams of reals whose signs the chain writes beside them: with a shortcut and without, with
+// another reader and a pool; the last stream has no signs, the signs behind a rectifier no chain.
+TEST(FusedChains, CarrySignsOfTheirReals) {
+  const Graph plain = Graph::parse(R"(bitloom-graph 1
+input = input(shape=3x8x8)
+stem.weight = parameter(shape=8x3x3x3)
+stem = conv2d(input, stem.weight, pad=1)
+stem.bn = batch_norm(stem)
+a.act = hardtanh(stem.bn)
+a.weight = parameter(shape=8x8x3x3)
+a = conv2d(a.act, a.weight, pad=1)
+a.bn = batch_norm(a)
+a.sum = add(a.bn, stem.bn)
+b.act = hardtanh(a.sum)
+b.weight = parameter(shape=8x8x3x3)
+b = conv2d(b.act, b.weight, pad=1, stride=2)
+b.bn = batch_norm(b)
+b.pool = avg_pool(a.sum, kernel=3, stride=2, pad=1)
+b.sum = add(b.bn, b.pool)
+b.out = rprelu(b.sum)
+c.act = hardtanh(b.out)
+c.weight = parameter(shape=8x8x3x3)
+c = conv2d(c.act, c.weight, pad=1)
+c.bn = batch_norm(c)
+c.sum = add(c.bn, b.out)
+gap = global_avg_pool(c.sum)
+flat = flatten(gap)
+fc.weight = parameter(shape=4x8)
+fc = linear(flat, fc.weight, bias=1)
+)",
+                                   "test");
+  for (const char* quantizer : {"bi-real", "reactnet"}) {
+    SCOPED_TRACE(quantizer);
+    const QuantOptions options{
+        .method = "qat", .quantizer = quantizer, .weight_bits = 1, .activation_bits = 1};
+    Twin a(plain, options, "int8");
+    Twin b(plain, options, "int8");
+    const Graph fused = training_graph(a.graph, "integer");
+    EXPECT_EQ(count(fused, "carried_signs"), 2);
+    EXPECT_EQ(fused.find("a.act.q")->op, "carried_signs");
+    EXPECT_EQ(fused.find("c.act.q")->op, "fake_quant");
+    expect_twins(fused, a, use_integer_forward(b.graph), b);
+  }
+}
+
 TEST(FusedChains, LeaveTheSimulationAsItIs) {
   const Twin one(residual_graph(), {.method = "qat"}, "int8");
   EXPECT_EQ(training_graph(one.graph, "float").to_text(), one.graph.to_text());
@@ -236,6 +281,16 @@ TEST(FusedChains, RefuseWhatDoesNotFit) {
   EXPECT_ERROR(ConfigError, make("y = fused(c, c, c)"), "at most one shortcut");
   EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, epsilon=0)"), "above 0");
   EXPECT_ERROR(ConfigError, make("y = fused_quant(c, qmin=3, qmax=3, output=codes)"), "qmin");
+  const char* signs =
+      "quantizer=bi-real, bits=1, dtype=s8, grid=binary, qmin=-1, qmax=1, "
+      "output=codes";
+  EXPECT_ERROR(ConfigError, make(cat("y = carried_signs(c, ", signs, ")").c_str()),
+               "stands behind batch_norm or fused");
+  EXPECT_ERROR(ConfigError,
+               make(cat("b = fused(c, norm=b, low=0)\ny = carried_signs(b, ", signs, ")").c_str()),
+               "stands behind batch_norm or fused");
+  EXPECT_ERROR(ConfigError, make("b = batch_norm(c)\ny = carried_signs(b, quantizer=lsq)"),
+               "bi-real or rsign");
 }
 
 TEST(FusedChains, RefuseACollapsedScale) {

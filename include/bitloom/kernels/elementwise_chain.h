@@ -41,8 +41,15 @@ struct ElementwiseChain {
   float scale = 1.0F;
   integer::AffineFormat format;  ///< @pre grid is kAffine
 
-  /// Backward alone: forward's reals; the clip's mask is read here, source and shortcut are not
-  /// needed for it. Only where the chain does not quantize.
+  /// Signs of x beside x itself, as sign_codes' of few_levels.h. Only where the chain normalizes
+  /// and neither clips nor quantizes.
+  bool signs = false;
+  const float* sign_threshold = nullptr;  ///< [channels]; nullptr: 0
+  std::int8_t* sign_codes = nullptr;      ///< forward: [rows, channels]
+  OutputGradient sign_gradient;           ///< backward: dy of the signs, one term
+
+  /// Backward alone: forward's reals; masks of a clip and of signs are read here, source and
+  /// shortcut are not needed for them. Only where the chain does not quantize; with signs always.
   const float* output = nullptr;
 };
 
@@ -57,13 +64,15 @@ MinMax chain_range(const ElementwiseChain& chain, const MinMax* ranges) noexcept
 
 /// What is asked for of dx, the gradient of the chain's value before it is clipped and quantized,
 /// which is also the shortcut's and, without normalization, the source's:
-///   dx = dy where qmin <= v <= qmax (v = x / scale + zero_point), else 0; and low < x < high
+///   dx = dy where qmin <= v <= qmax (v = x / scale + zero_point), else 0; and low < x < high;
+///   with signs dx = dy + sign_gradient * max(0, 2 - 2 |x - sign_threshold|), each step rounded
 struct ChainGradients {
   InputGradient dx;              ///< may lie on a term of dy of the same type
   InputGradient again;           ///< a second place for the same; not on dy
   double* shift = nullptr;       ///< [channels] sum of dx = dbeta, given where the chain normalizes
   double* slope = nullptr;       ///< [channels] sum of dx * (source - mean), with shift
   GradientSums* grid = nullptr;  ///< of fake_quant.h, where the chain quantizes
+  double* signs = nullptr;       ///< [channels] sum of the signs' share of dx, where it has signs
 };
 /// Sums are of dx in f32, before it is rounded: f32 over 128 rows, then double, in an order as
 /// channel_statistics'. scratch, where there are sums a channel: channel_scratch_bytes.

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "bitloom/kernels/elementwise_chain.h"
@@ -29,6 +30,18 @@ class ChainGrid {
   virtual void learn(const kernels::GradientSums& sums) = 0;
 };
 
+/// Signs of a chain's reals that it writes beside them: a reader's, which it carries.
+class ChainSigns {
+ public:
+  virtual ~ChainSigns() = default;
+  /// Scale and thresholds of now.
+  virtual void settle() = 0;
+  /// [C], or nullptr: 0.
+  virtual const float* thresholds() const = 0;
+  /// Where their gradient goes; empty: they do not learn.
+  virtual std::span<float> threshold_gradient() = 0;
+};
+
 /// `batch_norm(x, epsilon=1e-5, momentum=0.1, frozen=0)` and
 /// `fused(x [, shortcut], norm=B, epsilon=1e-5, momentum=0.1, norm_frozen=0, low=, high=)`.
 ///
@@ -40,6 +53,8 @@ class ChainGrid {
 ///           reals and a clip also the output): what lies between is computed again.
 /// Training normalizes by the batch's statistics and moves the running ones; evaluation normalizes
 /// by the running ones, and so does training where (norm_)frozen=1; they keep still then.
+/// Carries (Layer::carry) one reader that is a ChainSigns, where it normalizes and neither clips
+/// nor has a grid: its codes and their gradient, ApproxSignGradient of kernels/few_levels.h.
 /// Shapes: x, shortcut and output [N, C, H, W] or [N, C].
 /// @throws ConfigError, ShapeError naming the node for attributes or inputs that do not fit.
 class FusedChain final : public Layer {
@@ -52,6 +67,7 @@ class FusedChain final : public Layer {
   LayerMemory memory() const override;
   void forward(const ForwardCall& call) override;
   void backward(const BackwardCall& call) override;
+  void carry(Layer& reader) override;
 
  private:
   bool has_shortcut() const { return shortcut_.shape.rank() > 0; }
@@ -67,6 +83,8 @@ class FusedChain final : public Layer {
   bool bf16_ = false;                     // gradients may be
   std::unique_ptr<ChannelNorm> norm_;     // nullptr where nothing is normalized
   std::unique_ptr<ChainGrid> grid_;
+  ChainSigns* signs_ = nullptr;    // the reader that is carried
+  std::vector<double> sign_sums_;  // [C], of the thresholds' gradient
   kernels::ElementwiseChain chain_;
   std::vector<kernels::MinMax> ranges_;  // a channel each, where the grid follows them
 };

@@ -82,6 +82,9 @@ struct LayerMemory {
   /// Input gradient 1 is the output gradient as it is. Network may let it lie there; backward then
   /// finds an empty view.
   bool passes_gradient = false;
+  /// The layer behind input 0 writes this one's output beside its own and finds this one's gradient
+  /// beside its own (Layer::carry): forward and backward of this layer are never called.
+  bool carried = false;
 };
 
 enum class Phase : std::uint8_t { kTrain, kEvaluate };
@@ -93,6 +96,7 @@ struct ForwardCall {
   std::byte* saved = nullptr;    ///< 64-byte aligned
   std::byte* scratch = nullptr;  ///< 64-byte aligned
   LapClock* clock = nullptr;     ///< for layers that do several kinds of work; the rest is kForward
+  TensorView carried;  ///< output of the layer that this one carries; empty: there is none
 };
 
 struct BackwardCall {
@@ -105,7 +109,8 @@ struct BackwardCall {
   bool adds = false;    ///< input gradient 0 holds other contributions, to which this one is added
   std::byte* saved = nullptr;
   std::byte* scratch = nullptr;
-  LapClock* clock = nullptr;  ///< as in ForwardCall; the rest is kBackwardData
+  LapClock* clock = nullptr;         ///< as in ForwardCall; the rest is kBackwardData
+  ConstTensorView carried_gradient;  ///< of the carried layer's output; f32, or bf16 if it reads it
 };
 
 /// A layer. Own parameters are declared in the constructor under "<node>.<word>"
@@ -120,6 +125,9 @@ class Layer {
   virtual Parameter* parameter() { return nullptr; }
   virtual void forward(const ForwardCall& call) = 0;
   virtual void backward(const BackwardCall& call) = 0;
+  /// Told of the one reader whose LayerMemory says carried; memory() is asked for again. @throws
+  /// ConfigError in layers that carry none.
+  virtual void carry(Layer& reader);
 };
 
 using LayerFactory = std::function<std::unique_ptr<Layer>(const LayerContext&)>;

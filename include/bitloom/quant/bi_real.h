@@ -42,6 +42,7 @@ class BiRealActivations final : public LevelQuantizer {
   bool adds_gradients() const override { return true; }
   void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
   bool takes_bf16_gradients() const override { return true; }
+  bool approximates_sign() const override { return true; }
 };
 
 }  // namespace bitloom::quant

@@ -44,6 +44,12 @@ class LevelQuantizer : public Quantizer {
   virtual void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx);
   /// Whether dy and dx may be bf16, each for itself (not what is added to).
   virtual bool takes_bf16_gradients() const { return false; }
+  /// Whether codes are +1 where x >= threshold[c], else -1, with the gradient of
+  /// ApproxSignGradient: then the chain in front may give both (quant/carried_signs.h). Thresholds:
+  /// nullptr for 0.
+  virtual bool approximates_sign() const { return false; }
+  virtual layers::Parameter* sign_thresholds() { return nullptr; }
+  bool moves() const { return moves_; }
 
  protected:
   /// @throws ConfigError naming the node if `weight` says otherwise than the node, or the grid is

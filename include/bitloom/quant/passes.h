@@ -62,7 +62,9 @@ layers::Graph use_integer_forward(const layers::Graph& graph);
 ///   batch_norm? > add|quantized_add? > relu|relu6|hardtanh? > fake_quant(output=codes)?
 /// (two or more of them, each read by the next alone; the chain enters the add as its first input).
 /// With the quantizer it is `fused_quant`, else `fused` (layers/fused_chain.h); it has the name of
-/// the last, and names the batch norm, so parameters and checkpoints stay as they are. Left alone
+/// the last, and names the batch norm, so parameters and checkpoints stay as they are. Signs of a
+/// batch norm's or such a chain's reals, which others read too, become `carried_signs`: the chain
+/// writes them beside the reals. Left alone
 /// are quantizers that need more than a batch's range and their gradient's sums (grids of one and
 /// two bits), fake_quant nodes that emit reals or take codes, and dropout.
 layers::Graph fuse_chains(const layers::Graph& graph);

@@ -29,6 +29,8 @@ class RsignActivations final : public LevelQuantizer {
   bool adds_gradients() const override { return true; }
   void add_backward(ConstTensorView x, ConstTensorView dy, TensorView dx) override;
   bool takes_bf16_gradients() const override { return true; }
+  bool approximates_sign() const override { return true; }
+  layers::Parameter* sign_thresholds() override { return threshold_; }
   void forget() override;
 
  private:
