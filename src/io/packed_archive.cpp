@@ -18,12 +18,16 @@ using nlohmann::json;
 constexpr const char* kPacked = "packed";
 constexpr const char* kIndex = "index";
 constexpr std::string_view kValues = "values/";
+constexpr std::string_view kShuffled = "shuffled/";
+// Beyond it values lie plain: deflate would cost a large model's reader more time than it saves.
+constexpr std::size_t kMostShuffledBytes = std::size_t{256} << 10;
 constexpr std::int64_t kMostListed = 16;  // elements of an s64 list that stands in the index
 constexpr int kDeflateLevel = 9;
 // Parsed JSON takes up to a hundred times its text; that of a network of 200 layers has 200 KB.
 constexpr std::size_t kMostIndexBytes = std::size_t{4} << 20;
 
 std::string values_path(DType dtype) { return cat(kValues, to_word(dtype)); }
+std::string shuffled_path(DType dtype) { return cat(kShuffled, to_word(dtype)); }
 
 bool is_listed(const Tensor& tensor) {
   return tensor.dtype() == DType::kS64 && tensor.shape().rank() == 1 &&
@@ -63,19 +67,56 @@ struct Pile {
   }
 };
 
+// Deflates bytes; nothing where zlib fails.
+std::vector<std::uint8_t> deflate_bytes(const void* from, std::size_t count) {
+  std::vector<std::uint8_t> bytes(::compressBound(static_cast<uLong>(count)));
+  auto length = static_cast<uLongf>(bytes.size());
+  if (::compress2(bytes.data(), &length, static_cast<const Bytef*>(from), static_cast<uLong>(count),
+                  kDeflateLevel) != Z_OK) {
+    return {};
+  }
+  bytes.resize(length);
+  return bytes;
+}
+
+Tensor bytes_tensor(const std::vector<std::uint8_t>& bytes) {
+  return make_tensor<std::uint8_t>(Shape{static_cast<std::int64_t>(bytes.size())}, bytes);
+}
+
+// All first bytes of the elements, all second ones, and so on, or back: signs and exponents lie
+// together then, of which there are few.
+void shuffle(const std::uint8_t* from, std::size_t elements, std::size_t width, bool back,
+             std::uint8_t* to) {
+  for (std::size_t i = 0; i < elements; ++i) {
+    for (std::size_t k = 0; k < width; ++k) {
+      const std::size_t together = i * width + k;
+      const std::size_t apart = k * elements + i;
+      to[back ? together : apart] = from[back ? apart : together];
+    }
+  }
+}
+
+// Values shuffled and deflated; empty where that does not make them smaller.
+Tensor shuffled(const Tensor& values) {
+  const std::size_t width = size_of(values.dtype());
+  if (width == 1 || values.bytes() > kMostShuffledBytes) return {};
+  std::vector<std::uint8_t> apart(values.bytes());
+  shuffle(static_cast<const std::uint8_t*>(values.raw()), values.bytes() / width, width, false,
+          apart.data());
+  const std::vector<std::uint8_t> bytes = deflate_bytes(apart.data(), apart.size());
+  return bytes.empty() || bytes.size() >= values.bytes() ? Tensor() : bytes_tensor(bytes);
+}
+
 Tensor deflated(const Archive& archive, const std::string& text) {
   if (text.size() > kMostIndexBytes) {
     fail(archive, kIndex, cat("at most ", kMostIndexBytes, " bytes of attributes and texts"),
          cat(text.size()));
   }
-  std::vector<std::uint8_t> bytes(::compressBound(static_cast<uLong>(text.size())));
-  auto length = static_cast<uLongf>(bytes.size());
-  if (::compress2(bytes.data(), &length, reinterpret_cast<const Bytef*>(text.data()),
-                  static_cast<uLong>(text.size()), kDeflateLevel) != Z_OK) {
+  const std::vector<std::uint8_t> bytes = deflate_bytes(text.data(), text.size());
+  if (bytes.empty()) {
     fail(archive, kIndex, "to deflate it", "an error of zlib; is the memory full?");
   }
-  bytes.resize(length);
-  return make_tensor<std::uint8_t>(Shape{static_cast<std::int64_t>(bytes.size())}, bytes);
+  return bytes_tensor(bytes);
 }
 
 std::string inflated(const Archive& archive, const Tensor& bytes) {
@@ -109,6 +150,8 @@ class Unpacker {
 
  private:
   void refuse_others() const;
+  void unshuffle();
+  const Tensor& values_of(DType dtype) const;
   void take_attributes(const json::object_t& attributes);
   void take_tensor(const std::string& path, const json& entry);
   Shape shape_of(const std::string& path, const json& dims) const;
@@ -118,11 +161,13 @@ class Unpacker {
 
   const Archive& stored_;
   Archive archive_;
+  std::map<DType, Tensor> unshuffled_;   ///< values that lay shuffled
   std::map<DType, std::int64_t> taken_;  ///< elements of each type so far
 };
 
 Archive Unpacker::run() {
   refuse_others();
+  unshuffle();
   try {
     const json index = json::parse(inflated(stored_, stored_.tensor(kIndex)));
     take_attributes(entries_of(index, "attributes"));
@@ -133,11 +178,13 @@ Archive Unpacker::run() {
   } catch (const json::exception& error) {
     fail(stored_, kIndex, "attributes, tensors and texts in JSON", error.what());
   }
-  for (const auto& [path, entry] : stored_.tensors()) {
-    if (path == kIndex) continue;
-    const std::int64_t taken = taken_[entry.tensor.dtype()];
-    if (taken != entry.tensor.elements()) {
-      fail(stored_, path, cat(taken, " elements, as the index says"), cat(entry.tensor.elements()));
+  for (const DType dtype : kDTypes) {
+    const bool plain = stored_.has(values_path(dtype));
+    if (!plain && !unshuffled_.contains(dtype)) continue;
+    const std::int64_t elements = values_of(dtype).elements();
+    if (taken_[dtype] != elements) {
+      fail(stored_, plain ? values_path(dtype) : shuffled_path(dtype),
+           cat(taken_[dtype], " elements, as the index says"), cat(elements));
     }
   }
   return std::move(archive_);
@@ -157,11 +204,40 @@ void Unpacker::refuse_others() const {
     }
   }
   for (const auto& [path, entry] : stored_.tensors()) {
-    const bool known = path == kIndex || path == values_path(entry.tensor.dtype());
+    const bool known = path == kIndex || path == values_path(entry.tensor.dtype()) ||
+                       (path.starts_with(kShuffled) && entry.tensor.dtype() == DType::kU8);
     if (!known || entry.tensor.shape().rank() != 1) {
       fail(stored_, path, "values of one type in a row, in the dataset of its name", "a tensor");
     }
   }
+}
+
+void Unpacker::unshuffle() {
+  for (const auto& [path, entry] : stored_.tensors()) {
+    if (!path.starts_with(kShuffled)) continue;
+    const DType dtype = dtype_of(path, path.substr(kShuffled.size()));
+    if (stored_.has(values_path(dtype))) {
+      fail(stored_, path, "values of a type once", cat(values_path(dtype), " too"));
+    }
+    std::vector<std::uint8_t> apart(kMostShuffledBytes);
+    auto length = static_cast<uLongf>(apart.size());
+    const std::size_t width = size_of(dtype);
+    if (::uncompress(apart.data(), &length, entry.tensor.data<std::uint8_t>(),
+                     static_cast<uLong>(entry.tensor.bytes())) != Z_OK ||
+        length % width != 0) {
+      fail(stored_, path,
+           cat("whole elements of at most ", kMostShuffledBytes, " bytes behind zlib's deflate"),
+           "other bytes");
+    }
+    Tensor values(dtype, Shape{static_cast<std::int64_t>(length / width)});
+    shuffle(apart.data(), length / width, width, true, static_cast<std::uint8_t*>(values.raw()));
+    unshuffled_.emplace(dtype, std::move(values));
+  }
+}
+
+const Tensor& Unpacker::values_of(DType dtype) const {
+  const auto found = unshuffled_.find(dtype);
+  return found == unshuffled_.end() ? stored_.tensor(values_path(dtype)) : found->second;
 }
 
 void Unpacker::take_attributes(const json::object_t& attributes) {
@@ -212,7 +288,7 @@ Tensor Unpacker::listed(const std::string& path, const json& values) const {
 }
 
 Tensor Unpacker::cut(const std::string& path, DType dtype, const Shape& shape, std::int64_t at) {
-  const Tensor& values = stored_.tensor(values_path(dtype));
+  const Tensor& values = values_of(dtype);
   std::int64_t& taken = taken_[dtype];
   if (at != taken || shape.elements() > values.elements() - taken) {
     fail(stored_, path, cat("elements from ", taken, " to at most ", values.elements()),
@@ -280,7 +356,12 @@ Archive packed(const Archive& archive) {
   stored.set_packed(true);
   stored.put_attribute("", kStorage, std::string(kPacked));
   for (const auto& [dtype, pile] : piles) {
-    stored.put(values_path(dtype), pile.joined(dtype), "V", "as the index says");
+    Tensor values = pile.joined(dtype);
+    if (Tensor small = shuffled(values); !small.empty()) {
+      stored.put(shuffled_path(dtype), std::move(small), "B", "as the index says, deflated");
+    } else {
+      stored.put(values_path(dtype), std::move(values), "V", "as the index says");
+    }
   }
   try {
     const json index = {

@@ -13,6 +13,9 @@ inline constexpr const char* kStorage = "storage";  ///< root attribute; absent 
 ///                 value}}, "tensors": {PATH: {"axes", "dtype", "shape", "unit", "at" or
 ///                 "values"}}, "texts": {PATH: text}}
 ///   values/DTYPE  the tensors of one type, one behind another in the order of their paths
+///   shuffled/DTYPE  in place of values/DTYPE up to 256 KiB where it is smaller: u8, all first
+///   bytes
+///                 of the elements, all second ones, ..., behind zlib's deflate
 /// and the root attribute `storage` says "packed". `shape` is in memory order, `at` the first
 /// element in values/DTYPE; lists of a few s64 stand in the index as "values". A whole number in
 /// JSON is an s64, one with a point an f64.

@@ -74,6 +74,29 @@ TEST(PackedArchive, TakesAFractionOfTheBytesOfManySmallPieces) {
   EXPECT_EQ(content_checksum(load_archive(dir / "packed.h5")), content_checksum(many));
 }
 
+// 65,536 numbers are 256 KiB: one more, and they lie plain. Noise does not get smaller.
+TEST(PackedArchive, DeflatesFewValuesThatGetSmaller) {
+  const TempDir dir;
+  const auto bytes = [&](std::int64_t elements, bool noise) {
+    Archive archive("values", 1);
+    Tensor values(DType::kS32, Shape{elements});
+    std::uint32_t state = 1;
+    for (std::int64_t i = 0; i < elements; ++i) {
+      state = state * 1664525U + 1013904223U;
+      const std::uint32_t mixed = (state ^ (state >> 16U)) * 0x45d9f3bU;
+      values.data<std::int32_t>()[i] = static_cast<std::int32_t>(noise ? mixed : i);
+    }
+    archive.put("v", std::move(values), "C");
+    archive.set_packed(true);
+    save_archive(dir / "v.h5", archive);
+    EXPECT_EQ(content_checksum(load_archive(dir / "v.h5")), content_checksum(archive));
+    return static_cast<std::int64_t>(std::filesystem::file_size(dir / "v.h5"));
+  };
+  EXPECT_LT(bytes(65536, false), 65536);
+  EXPECT_GT(bytes(65537, false), 4 * 65537);
+  EXPECT_GT(bytes(1000, true), 4 * 1000);
+}
+
 TEST(PackedArchive, RefusesToWriteWhatItCannotHold) {
   const TempDir dir;
   const auto refused = [&dir](const auto& change, const char* part) {
@@ -108,7 +131,10 @@ TEST(PackedArchive, PythonReadsTheSamePaths) {
 with h5py.File(folder + "a.h5") as f:
     index = json.loads(zlib.decompress(f["index"][:].tobytes()))
     place = index["tensors"]["b/maps"]
-    maps = f["values/f32"][place["at"]:][:120].reshape(place["shape"])
+    assert "values/f32" not in f and "values/s8" in f
+    apart = numpy.frombuffer(zlib.decompress(f["shuffled/f32"][:].tobytes()), numpy.uint8)
+    values = apart.reshape(4, -1).T.copy().view(numpy.float32).ravel()
+    maps = values[place["at"]:][:120].reshape(place["shape"])
     assert maps.shape == (4, 2, 5, 3) and (maps.ravel() == numpy.arange(120)).all()
     assert index["texts"]["graph"].endswith("x\u00e9\n")
 a = bitloom_archive.read_archive(folder + "a.h5")
@@ -135,6 +161,19 @@ constexpr Hostile kHostile[] = {
     {"foreign", "values['more'] = (ones(2), 'V', '1')", "more: expected values of one type"},
     {"type", "values['values/f64'] = values.pop('values/f32')", "values/f64: expected values of"},
     {"no_values", "del values['values/f32']", "values/f32"},
+    {"shuffled_too", "values['shuffled/f32'] = (ones(8).view('u1'), 'B', '1')",
+     "shuffled/f32: expected values of a type once"},
+    {"shuffled_type", "values['shuffled/f16'] = (ones(8).view('u1'), 'B', '1')",
+     "shuffled/f16: expected a type of values"},
+    {"shuffled_reals", "values['shuffled/f64'] = (ones(8), 'V', '1')",
+     "shuffled/f64: expected values of one type"},
+    {"shuffled_torn", "values = {'shuffled/f32': (ones(8).view('u1'), 'B', '1')}",
+     "shuffled/f32: expected whole elements"},
+    {"shuffled_odd", "values = {'shuffled/f32': bytes_of(b'1' * 33)}", "expected whole elements"},
+    {"shuffled_bomb", "values = {'shuffled/f32': bytes_of(b'1' * 262148)}",
+     "expected whole elements of at most 262144 bytes"},
+    {"shuffled_more", "values = {'shuffled/f32': bytes_of(b'1' * 36)}",
+     "shuffled/f32: expected 8 elements"},
     {"stray_text", "texts['graph'] = 'conv'", "graph: expected texts in the index"},
     {"plain", "index = b'{}'", "index: expected at most 4194304 bytes behind zlib's deflate"},
     {"torn", "index = zlib.compress(b' ' * 9999)[:-5]", "behind zlib's deflate"},
@@ -166,6 +205,7 @@ TEST(PackedArchive, RefusesAnIndexThatDoesNotFitItsValues) {
   const TempDir dir;
   std::string body = R"(
 def ones(n): return numpy.ones(n, numpy.float32)
+def bytes_of(b): return (numpy.frombuffer(zlib.compress(b), numpy.uint8), "B", "1")
 def case(name, change):
     index = {"attributes": {"a": {"n": 1}}, "tensors": {
         "b": {"axes": "C", "dtype": "f32", "shape": [2], "unit": "1", "at": 0},
@@ -173,7 +213,7 @@ def case(name, change):
         "l": {"axes": "C", "dtype": "s64", "shape": [2], "unit": "1", "values": [1, 2]}},
         "texts": {"graph": "conv"}}
     scope = {"index": index, "t": index["tensors"], "root": {"storage": "packed"}, "ones": ones,
-             "zlib": zlib, "texts": {}, "values": {"values/f32": (ones(8), "V", "1")}}
+             "zlib": zlib, "bytes_of": bytes_of, "texts": {}, "values": {"values/f32": (ones(8), "V", "1")}}
     exec(change, scope)
     held = scope["index"]
     if not isinstance(held, (str, bytes)): held = json.dumps(held)

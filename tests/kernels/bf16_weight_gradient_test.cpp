@@ -103,12 +103,14 @@ TEST_P(Bf16Weights, EqualTheReferenceUpToTheOrderOfSums) {
   reference::bf16_weight_gradient(problem, call);
   reference::to_bf16(dy.data<float>(), dy.elements() / factor.elements(), factor.elements(),
                      factor.data<float>(), wanted_dd.data<Bf16>());
+  // A bias sums every pixel in f32: on one thread in one piece, whose rounding walks further.
   const auto expect_near = [](const Tensor& found, const Tensor& wanted, const char* what) {
+    const float share = wanted.shape().rank() == 1 ? 6e-6F : 2e-6F;
     float largest = 0.0F;
     for (const float value : wanted.span<float>()) largest = std::max(largest, std::fabs(value));
     ASSERT_GT(largest, 0.0F);
     for (std::int64_t i = 0; i < found.elements(); ++i) {
-      ASSERT_NEAR(found.data<float>()[i], wanted.data<float>()[i], 2e-6F * largest)
+      ASSERT_NEAR(found.data<float>()[i], wanted.data<float>()[i], share * largest)
           << what << "[" << i << "]";
     }
   };

@@ -123,6 +123,15 @@ def _plain(value):
     return value
 
 
+def _values(tensors, word):
+    """All values of a type: plain, or the bytes of their elements regrouped and deflated."""
+    if "values/" + word in tensors:
+        return tensors["values/" + word][0]
+    dtype = np.dtype(next(name for name, other in WORDS.items() if other == word))
+    apart = np.frombuffer(zlib.decompress(tensors["shuffled/" + word][0].tobytes()), dtype=np.uint8)
+    return apart.reshape(dtype.itemsize, -1).T.copy().view(dtype).reshape(-1)
+
+
 def _unpacked(tensors):
     """What the index of a packed archive says: tensors, texts and attributes as if it were plain."""
     index = json.loads(zlib.decompress(tensors["index"][0].tobytes()))
@@ -132,7 +141,7 @@ def _unpacked(tensors):
         if "values" in entry:
             array = np.array(entry["values"], dtype=np.int64)
         else:
-            values, at = tensors["values/" + word][0], entry["at"]
+            values, at = _values(tensors, word), entry["at"]
             array = values[at:at + int(np.prod(shape))]
         places[path] = (array.reshape(shape), entry["axes"], entry["unit"])
     return places, index["texts"], index["attributes"]
