@@ -51,9 +51,7 @@ class Block {
     return x;
   }
 
-  HWY_INLINE V normalized(V x) const {
-    return hn::Add(hn::Mul(hn::Sub(x, mean_), slope_), shift_);
-  }
+  HWY_INLINE V normalized(V x) const { return hn::Add(hn::Mul(hn::Sub(x, mean_), slope_), shift_); }
 
   // Its distance to the channel's mean, before it is normalized.
   HWY_INLINE V distance(D d, const ElementwiseChain& chain, std::int64_t i) const {
