@@ -1,6 +1,6 @@
 // Sums over the rows of [rows, cols], one a column, by several threads: gradients of what channels
 // own.
-// Goes to: few_levels.cpp, channel_layers.cpp.
+// Goes to: shift_batch_norm.cpp, winograd_conv2d.cpp.
 #pragma once
 
 #include <algorithm>

@@ -39,7 +39,8 @@ struct ForwardWork {
     }
   }
 
-  // Of reals alone: conditions in the loop took as long as a pass of its own for the signs.
+  // Of reals alone. It fetches both places ahead that it writes: without, stores that wait for
+  // their lines took as long as a pass of its own for the signs.
   template <bool kShortcut, class D, int kCount>
   HWY_INLINE void loop_with_signs(D d, Vectors<kCount> /*vectors*/, std::int64_t channel,
                                   std::int64_t first, std::int64_t last) const {
