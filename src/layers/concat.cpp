@@ -28,7 +28,7 @@ class Concat final : public Layer {
                           .found = "a grid of its own",
                           .remedy = "let the quantizers share one (share=)"});
       }
-      ranges_.push_back({.to = channels, .count = input.shape.c()});
+      channels_.push_back(input.shape.c());
       channels += input.shape.c();
     }
     const Shape& shape = first.shape;
@@ -39,18 +39,11 @@ class Concat final : public Layer {
   const Edge& output() const override { return edge_; }
 
   void forward(const ForwardCall& call) override {
-    for (std::size_t k = 0; k < ranges_.size(); ++k) {
-      kernels::copy_channels(call.inputs[k], ranges_[k], call.output);
-    }
+    kernels::join_channels(call.inputs, call.output);
   }
 
   void backward(const BackwardCall& call) override {
-    for (std::size_t k = 0; k < ranges_.size(); ++k) {
-      if (call.input_gradients[k].empty()) continue;
-      kernels::copy_channels(call.output_gradient,
-                             {.first = ranges_[k].to, .count = ranges_[k].count},
-                             call.input_gradients[k]);
-    }
+    kernels::split_channels(call.output_gradient, channels_, call.input_gradients);
   }
 
  private:
@@ -66,7 +59,7 @@ class Concat final : public Layer {
     return cat(to_word(edge.dtype), " ", to_string(edge.shape));
   }
 
-  std::vector<kernels::ChannelRange> ranges_;  // of each input in the output
+  std::vector<std::int64_t> channels_;  // of each input
   Edge edge_;
 };
 

@@ -1,25 +1,22 @@
-// Copies between the channels of tensors that lie channels-last: what joins tensors along their
-// channels and takes them apart again.
-// Comes from: layers/concat, backends (concat of codes or reals).
+// What joins tensors that lie channels-last along their channels, and takes them apart again.
+// Comes from: layers/concat.
 #pragma once
 
-#include <cstdint>
+#include <span>
 
 #include "bitloom/core/tensor.h"
 
 namespace bitloom::kernels {
 
-/// A run of channels: [first, first + count) of one tensor go to `to` and following of the other.
-struct ChannelRange {
-  std::int64_t first = 0;
-  std::int64_t to = 0;
-  std::int64_t count = 0;
-};
+/// joined = parts[0], parts[1], ... along the channels, in one pass. Any element type: bytes are
+/// copied.
+/// Shapes: [N, C, H, W] or [N, C]; equal but for C, of which `joined` has the sum. @pre all of one
+/// type.
+void join_channels(std::span<const ConstTensorView> parts, TensorView joined) noexcept;
 
-/// destination[n, range.to + c, h, w] = source[n, range.first + c, h, w] for 0 <= c < range.count;
-/// the other channels of the destination stay. Any element type: bytes are copied.
-/// Shapes: [N, C, H, W] or [N, C]; equal but for C. @pre both of one type; the runs lie inside.
-void copy_channels(ConstTensorView source, const ChannelRange& range,
-                   TensorView destination) noexcept;
+/// The way back: parts[k] = its channels of `joined`, which has `channels[k]` of them; an empty
+/// view is left out.
+void split_channels(ConstTensorView joined, std::span<const std::int64_t> channels,
+                    std::span<const TensorView> parts) noexcept;
 
 }  // namespace bitloom::kernels
