@@ -9,6 +9,7 @@
 #include <hwy/highway.h>
 
 #include "bitloom/kernels/bf16_convert.h"
+#include "bitloom/kernels/channel_values.h"
 #include "bitloom/kernels/gradient_terms.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -42,6 +43,23 @@ HWY_INLINE hn::Vec<D> load_bf16(D d, const Bf16* from) {
   const hn::Rebind<std::uint16_t, D> d_half;
   const auto half = hn::LoadU(d_half, reinterpret_cast<const std::uint16_t*>(from));
   return hn::BitCast(d, hn::ShiftLeft<16>(hn::PromoteTo(d_bits, half)));
+}
+
+// Values of channels (channel_values.h): reals, or sums times their scales.
+template <class D>
+HWY_INLINE hn::Vec<D> load_values(D d, const float* from, hn::Vec<D> /*scale*/) {
+  return hn::LoadU(d, from);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_values(D d, const Bf16* from, hn::Vec<D> scale) {
+  return hn::Mul(load_bf16(d, from), scale);
+}
+template <class D>
+HWY_INLINE hn::Vec<D> load_values(D d, const ChannelValues& from, std::int64_t i,
+                                  hn::Vec<D> scale) {
+  if (from.dtype == DType::kF32)
+    return load_values(d, static_cast<const float*>(from.at) + i, scale);
+  return load_values(d, static_cast<const Bf16*>(from.at) + i, scale);
 }
 
 // Element i on of a gradient in f32 or bf16.

@@ -11,6 +11,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include "bf16_vectors-inl.h"
 #include "bitloom/kernels/elementwise_chain.h"
 #include "channel_blocks-inl.h"
 
@@ -30,10 +31,14 @@ class Block {
   using V = hn::Vec<D>;
 
   HWY_INLINE Block(D d, std::int64_t channel, const ElementwiseChain& chain)
-      : mean_(loaded(d, chain.mean, channel)),
+      : source_scale_(loaded(d, chain.source.scale, channel)),
+        mean_(loaded(d, chain.mean, channel)),
         slope_(loaded(d, chain.slope, channel)),
         shift_(loaded(d, chain.shift, channel)),
         shortcut_scale_(hn::Set(d, chain.shortcut_scale)),
+        rectifier_threshold_(loaded(d, chain.rectifier.threshold, channel)),
+        rectifier_slope_(loaded(d, chain.rectifier.slope, channel)),
+        rectifier_offset_(loaded(d, chain.rectifier.offset, channel)),
         clip_low_(hn::Set(d, chain.clip.low)),
         clip_high_(hn::Set(d, chain.clip.high)),
         inverse_(hn::Set(d, 1.0F / chain.scale)),
@@ -44,18 +49,30 @@ class Block {
 
   // The chain's real value.
   HWY_INLINE V value(D d, const ElementwiseChain& chain, std::int64_t i) const {
-    V x = hn::LoadU(d, chain.source + i);
-    if (chain.mean != nullptr) x = normalized(x);
-    if (chain.shortcut != nullptr) x = hn::Add(x, shortcut(d, chain, i));
+    V x = summed(d, chain, distance(d, chain, i), i);
+    if (chain.rectifies) x = rectified(above_threshold(x));
     if (chain.clips) x = hn::Min(hn::Max(x, clip_low_), clip_high_);
     return x;
   }
 
-  HWY_INLINE V normalized(V x) const { return hn::Add(hn::Mul(hn::Sub(x, mean_), slope_), shift_); }
-
-  // Its distance to the channel's mean, before it is normalized.
+  // The source's distance to the channel's mean; without normalization the source.
   HWY_INLINE V distance(D d, const ElementwiseChain& chain, std::int64_t i) const {
-    return hn::Sub(hn::LoadU(d, chain.source + i), mean_);
+    return hn::Sub(load_values(d, chain.source, i, source_scale_), mean_);
+  }
+  // What is rectified, clipped and quantized.
+  HWY_INLINE V summed(D d, const ElementwiseChain& chain, V distance, std::int64_t i) const {
+    V x = distance;
+    if (chain.mean != nullptr) x = hn::Add(hn::Mul(distance, slope_), shift_);
+    return chain.shortcut == nullptr ? x : hn::Add(x, shortcut(d, chain, i));
+  }
+
+  HWY_INLINE V above_threshold(V x) const { return hn::Sub(x, rectifier_threshold_); }
+  HWY_INLINE V rectified(V above) const {
+    return hn::Add(rectified_gradient(above, above), rectifier_offset_);
+  }
+  HWY_INLINE V rectified_gradient(V above, V gradient) const {
+    const auto positive = hn::Gt(above, hn::Zero(D()));
+    return hn::IfThenElse(positive, gradient, hn::Mul(gradient, rectifier_slope_));
   }
 
   HWY_INLINE void store_sign(D /*d*/, V x, std::int8_t* code) const {
@@ -104,7 +121,9 @@ class Block {
     return dequantized<std::int8_t>(d, chain.shortcut, chain.shortcut_zero_point, i);
   }
 
-  V mean_, slope_, shift_, shortcut_scale_, clip_low_, clip_high_, inverse_, zero_, qmin_, qmax_;
+  V source_scale_, mean_, slope_, shift_, shortcut_scale_;
+  V rectifier_threshold_, rectifier_slope_, rectifier_offset_;
+  V clip_low_, clip_high_, inverse_, zero_, qmin_, qmax_;
   V sign_threshold_;
 };
 

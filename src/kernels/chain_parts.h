@@ -19,7 +19,7 @@ inline ElementwiseChain part_of(const ElementwiseChain& chain, std::int64_t firs
                                 const ChannelRows& size) {
   ElementwiseChain part = chain;
   part.size = size;
-  part.source += first_element;
+  part.source = from_element(part.source, first_element);
   if (part.output != nullptr) part.output += first_element;
   if (part.sign_codes != nullptr) part.sign_codes += first_element;
   part.sign_gradient = from_element(part.sign_gradient, first_element);

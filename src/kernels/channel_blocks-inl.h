@@ -50,13 +50,13 @@ HWY_INLINE void for_each_block(std::int64_t channels, Body& body) {
 
 // body(channel) for vectors that lie together, one after the other, behind one fetch of their rows
 // of x.
-template <class D, int kCount, class Body>
-HWY_INLINE void one_by_one(D d, Vectors<kCount> /*vectors*/, const float* x, std::int64_t channels,
+template <class D, int kCount, class T, class Body>
+HWY_INLINE void one_by_one(D d, Vectors<kCount> /*vectors*/, const T* x, std::int64_t channels,
                            std::int64_t first, std::int64_t last, std::int64_t channel,
                            const Body& body) {
   const auto lanes = static_cast<std::int64_t>(hn::Lanes(d));
   for (std::int64_t row = first; row < last; ++row) {
-    const float* at = x + row * channels + channel;
+    const T* at = x + row * channels + channel;
     for (std::int64_t k = 0; k < kCount; ++k) hwy::Prefetch(at + k * lanes);
   }
   for (std::int64_t k = 0; k < kCount; ++k) body(channel + k * lanes);

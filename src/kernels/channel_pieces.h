@@ -1,5 +1,5 @@
 // How rows of channels are cut among threads, and how sums of the pieces meet.
-// Goes to: channel_statistics.cpp, rectifier.cpp, few_levels.cpp.
+// Goes to: channel_statistics.cpp, elementwise_gradient.cpp, rectifier.cpp, few_levels.cpp.
 #pragma once
 
 #include <cstddef>
@@ -26,20 +26,23 @@ void for_each_channel_piece(const ChannelRows& size, const Body& body) {
   });
 }
 
-/// Three rows of doubles for each piece: what channel_scratch_bytes() counts.
+/// Sums of one kind after the other, a double a channel each, that a piece has room for.
+inline constexpr std::int64_t kSumRows = 5;
+
+/// The sums of a piece, of those that channel_scratch_bytes() counts.
 inline double* piece_sums(std::byte* scratch, const ChannelRows& size, std::int64_t piece) {
-  return reinterpret_cast<double*>(scratch) + piece * 3 * size.channels;
+  return reinterpret_cast<double*>(scratch) + piece * kSumRows * size.channels;
 }
 
 /// out[c] = factor * sum over the pieces, in order, of row `k` of their sums.
-inline void join_sums(std::byte* scratch, const ChannelRows& size, std::int64_t k, double factor,
-                      float* out) {
+template <typename T>
+void join_sums(std::byte* scratch, const ChannelRows& size, std::int64_t k, double factor, T* out) {
   for (std::int64_t c = 0; c < size.channels; ++c) {
     double sum = 0.0;
     for (std::int64_t piece = 0; piece < size.pieces; ++piece) {
       sum += piece_sums(scratch, size, piece)[k * size.channels + c];
     }
-    out[c] = static_cast<float>(factor * sum);
+    out[c] = static_cast<T>(factor * sum);
   }
 }
 

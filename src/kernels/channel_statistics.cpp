@@ -9,7 +9,7 @@
 namespace bitloom::kernels {
 // One thread's rows; compiled once, used by every target below.
 struct ChannelPart {
-  const float* x;
+  ChannelValues x;
   std::int64_t rows;
   std::int64_t channels;
   double* mean;     // [channels]
@@ -25,12 +25,15 @@ struct ChannelPart {
 #include <hwy/foreach_target.h>  // IWYU pragma: keep
 #include <hwy/highway.h>
 
+#include "bf16_vectors-inl.h"
 #include "channel_blocks-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
 
-// Sums of one tile and one block of channels, joined to those of the `seen` rows before.
+// Sums of one tile and one block of channels, joined to those of the `seen` rows before; T is what
+// lies in memory.
+template <typename T>
 struct StatisticsBlock {
   ChannelPart part;
   std::int64_t seen;
@@ -39,7 +42,7 @@ struct StatisticsBlock {
 
   template <class D, int kCount>
   HWY_INLINE void operator()(D d, Vectors<kCount> vectors, std::int64_t channel) const {
-    one_by_one(d, vectors, part.x, part.channels, first, last, channel,
+    one_by_one(d, vectors, static_cast<const T*>(part.x.at), part.channels, first, last, channel,
                [&](std::int64_t at) HWY_ATTR { (*this)(d, Vectors<1>(), at); });
   }
   template <class D>
@@ -56,9 +59,9 @@ struct StatisticsBlock {
     const auto zero = hn::Zero(d);
     auto sum0 = zero, sum1 = zero, sum2 = zero, sum3 = zero;
     auto square0 = zero, square1 = zero, square2 = zero, square3 = zero;
-    const auto distance = [&](std::int64_t row) HWY_ATTR {
-      return hn::Sub(hn::LoadU(d, part.x + row * part.channels + channel), origin);
-    };
+    const auto scale = scale_at(d, channel);
+    const auto distance = [&](std::int64_t row)
+                              HWY_ATTR { return hn::Sub(value(d, scale, row, channel), origin); };
     std::int64_t row = first;
     for (; row + 4 <= last; row += 4) {
       const auto v0 = distance(row);
@@ -90,16 +93,27 @@ struct StatisticsBlock {
     }
   }
 
+  template <class D>
+  HWY_INLINE hn::Vec<D> scale_at(D d, std::int64_t channel) const {
+    return part.x.scale == nullptr ? hn::Zero(d) : hn::LoadU(d, part.x.scale + channel);
+  }
+  template <class D>
+  HWY_INLINE hn::Vec<D> value(D d, hn::Vec<D> scale, std::int64_t row, std::int64_t channel) const {
+    return load_values(d, static_cast<const T*>(part.x.at) + row * part.channels + channel, scale);
+  }
+
   // The first tile has no mean before it: its own, roughly.
   template <class D>
   HWY_INLINE void start(D d, std::int64_t channel) const {
     HWY_ALIGN float lanes[hn::MaxLanes(d)];
     auto sum = hn::Zero(d);
+    const auto scale = scale_at(d, channel);
     for (std::int64_t row = first; row < last; ++row) {
-      sum = hn::Add(sum, hn::LoadU(d, part.x + row * part.channels + channel));
+      sum = hn::Add(sum, value(d, scale, row, channel));
     }
+    HWY_ALIGN float x[hn::MaxLanes(d)];
     hn::Store(sum, d, lanes);
-    const float* x = part.x + first * part.channels + channel;
+    hn::Store(value(d, scale, first, channel), d, x);
     for (std::size_t k = 0; k < hn::Lanes(d); ++k) {
       part.mean[channel + static_cast<std::int64_t>(k)] =
           static_cast<double>(lanes[k]) / static_cast<double>(last - first);
@@ -114,8 +128,9 @@ struct StatisticsBlock {
   HWY_INLINE void widen(D d, std::int64_t channel) const {
     auto low = hn::LoadU(d, part.least + channel);
     auto high = hn::LoadU(d, part.greatest + channel);
+    const auto scale = scale_at(d, channel);
     for (std::int64_t row = first; row < last; ++row) {
-      const auto v = hn::LoadU(d, part.x + row * part.channels + channel);
+      const auto v = value(d, scale, row, channel);
       low = hn::Min(low, v);
       high = hn::Max(high, v);
     }
@@ -136,20 +151,26 @@ struct StatisticsBlock {
   }
 };
 
+template <typename T>
 struct StatisticsTile {
   ChannelPart part;
   std::int64_t seen = 0;
 
   HWY_INLINE void operator()(std::int64_t first, std::int64_t last) {
-    const StatisticsBlock block{part, seen, first, last};
+    const StatisticsBlock<T> block{part, seen, first, last};
     for_each_block(part.channels, block);
     seen += last - first;
   }
 };
 
 void statistics_part(const ChannelPart& part) {
-  StatisticsTile tile{part};
-  for_each_tile(part.rows, true, tile);
+  if (part.x.dtype == DType::kF32) {
+    StatisticsTile<float> tile{part};
+    for_each_tile(part.rows, true, tile);
+  } else {
+    StatisticsTile<Bf16> tile{part};
+    for_each_tile(part.rows, true, tile);
+  }
 }
 
 }  // namespace bitloom::kernels::HWY_NAMESPACE
@@ -166,12 +187,12 @@ constexpr std::int64_t kGrain = 16384;
 constexpr std::size_t kAlignment = 64;
 
 // Rows of one piece, its results in its part of the scratch: two rows of doubles, two of floats.
-ChannelPart part_of(const float* x, const ChannelRows& size, std::byte* scratch, std::int64_t piece,
-                    bool ranges) {
+ChannelPart part_of(const ChannelValues& x, const ChannelRows& size, std::byte* scratch,
+                    std::int64_t piece, bool ranges) {
   const std::int64_t begin = first_row(size, piece);
   double* doubles = piece_sums(scratch, size, piece);
   auto* floats = reinterpret_cast<float*>(doubles + 2 * size.channels);
-  return {.x = x + begin * size.channels,
+  return {.x = from_element(x, begin * size.channels),
           .rows = first_row(size, piece + 1) - begin,
           .channels = size.channels,
           .mean = doubles,
@@ -190,12 +211,12 @@ ChannelRows channel_rows(std::int64_t rows, std::int64_t channels) {
 
 std::size_t channel_scratch_bytes(const ChannelRows& size) {
   const std::size_t bytes =
-      static_cast<std::size_t>(size.pieces * 3 * size.channels) * sizeof(double);
+      static_cast<std::size_t>(size.pieces * kSumRows * size.channels) * sizeof(double);
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
-void channel_statistics(const float* x, const ChannelRows& size, float* mean, float* variance,
-                        MinMax* ranges, std::byte* scratch) noexcept {
+void channel_statistics(const ChannelValues& x, const ChannelRows& size, float* mean,
+                        float* variance, MinMax* ranges, std::byte* scratch) noexcept {
   for_each_channel_piece(size, [&](std::int64_t piece, std::int64_t, std::int64_t) {
     HWY_DYNAMIC_DISPATCH(statistics_part)(part_of(x, size, scratch, piece, ranges != nullptr));
   });

@@ -20,64 +20,29 @@ HWY_BEFORE_NAMESPACE();
 namespace bitloom::kernels::HWY_NAMESPACE {
 
 // Loops below copy what they read in each turn: a store through a pointer could change a member,
-// which would then be loaded again for every vector.
+// which would then be loaded again for every vector. They fetch ahead each place they write: stores
+// that wait for their lines made signs beside reals as slow as a pass of their own.
 struct ForwardWork {
   ElementwiseChain given;
   void* given_out;
 
   template <class D, int kCount>
-  HWY_INLINE void run(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
+  HWY_INLINE void run(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
                       std::int64_t last) const {
-    if (!given.signs) {
-      loop(d, vectors, channel, first, last);
-    } else if (given.shortcut == nullptr) {
-      loop_with_signs<false>(d, vectors, channel, first, last);
-    } else if (given.shortcut_dtype == DType::kF32) {
-      loop_with_signs<true>(d, vectors, channel, first, last);
-    } else {
-      loop(d, vectors, channel, first, last);
-    }
-  }
-
-  // Of reals alone. It fetches both places ahead that it writes: without, stores that wait for
-  // their lines took as long as a pass of its own for the signs.
-  template <bool kShortcut, class D, int kCount>
-  HWY_INLINE void loop_with_signs(D d, Vectors<kCount> /*vectors*/, std::int64_t channel,
-                                  std::int64_t first, std::int64_t last) const {
     const ElementwiseChain chain = given;
-    const float* const source = chain.source;
-    const auto* const shortcut = static_cast<const float*>(chain.shortcut);
-    auto* const out = static_cast<float*>(given_out);
-    std::int8_t* const codes = chain.sign_codes;
+    void* const out = given_out;
+    const auto* const from = static_cast<const std::byte*>(chain.source.at);
+    const auto* const to = static_cast<const std::byte*>(out);
+    const auto from_width = static_cast<std::int64_t>(size_of(chain.source.dtype));
+    const std::int64_t width = chain.quantizes ? 1 : 4;
     const std::int64_t step = chain.size.channels;
     Across<Block<D>, kCount> blocks(d, channel, chain);
     for (std::int64_t row = first; row < last; ++row) {
       blocks.each(row * step + channel,
                   [&](const Block<D>& block, std::int64_t i) BITLOOM_INLINE_LAMBDA {
-                    hwy::Prefetch(source + i + kAhead * step);
-                    hwy::Prefetch(out + i + kAhead * step);
-                    hwy::Prefetch(codes + i + kAhead * step);
-                    auto x = block.normalized(hn::LoadU(d, source + i));
-                    if (kShortcut) x = hn::Add(x, hn::LoadU(d, shortcut + i));
-                    hn::StoreU(x, d, out + i);
-                    block.store_sign(d, x, codes + i);
-                  });
-    }
-  }
-
-  template <class D, int kCount>
-  HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
-                       std::int64_t last) const {
-    const ElementwiseChain chain = given;
-    void* const out = given_out;
-    const auto* const to = static_cast<const std::byte*>(out);
-    const std::int64_t width = chain.quantizes ? 1 : 4;
-    Across<Block<D>, kCount> blocks(d, channel, chain);
-    for (std::int64_t row = first; row < last; ++row) {
-      blocks.each(row * chain.size.channels + channel,
-                  [&](const Block<D>& block, std::int64_t i) BITLOOM_INLINE_LAMBDA {
-                    hwy::Prefetch(chain.source + i + kAhead * chain.size.channels);
-                    hwy::Prefetch(to + (i + kAhead * chain.size.channels) * width);
+                    hwy::Prefetch(from + (i + kAhead * step) * from_width);
+                    hwy::Prefetch(to + (i + kAhead * step) * width);
+                    if (chain.signs) hwy::Prefetch(chain.sign_codes + i + kAhead * step);
                     store(d, chain, block.value(d, chain, i), block, out, i);
                   });
     }
@@ -164,7 +129,7 @@ MinMax range_of_ends(const ElementwiseChain& chain, const MinMax* ranges) {
   for (std::int64_t c = 0; c < chain.size.channels; ++c) {
     for (const float end : {ranges[c].min, ranges[c].max}) {
       ElementwiseChain one = part_of(chain, 0, {.rows = 1, .channels = 1});
-      one.source = &end;
+      one.source = {&end};
       one.mean += c;
       one.slope += c;
       one.shift += c;

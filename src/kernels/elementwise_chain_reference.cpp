@@ -15,24 +15,44 @@ float shortcut_at(const ElementwiseChain& chain, std::int64_t i) {
   return integer::dequantize(code, chain.shortcut_scale, chain.shortcut_zero_point);
 }
 
-float value_at(const ElementwiseChain& chain, std::int64_t i) {
-  float x = chain.source[i];
+float summed_at(const ElementwiseChain& chain, std::int64_t i) {
+  const std::int64_t c = i % chain.size.channels;
+  float x = value_at(chain.source, i, c);
   if (chain.mean != nullptr) {
-    const std::int64_t c = i % chain.size.channels;
     x = (x - chain.mean[c]) * chain.slope[c];
     x += chain.shift[c];
   }
-  if (chain.shortcut != nullptr) x += shortcut_at(chain, i);
+  return chain.shortcut == nullptr ? x : x + shortcut_at(chain, i);
+}
+
+float number_at(const float* numbers, std::int64_t c) {
+  return numbers == nullptr ? 0.0F : numbers[c];
+}
+
+// What a rectifier compares with 0.
+float rectified_from(const ElementwiseChain& chain, std::int64_t i) {
+  return summed_at(chain, i) - number_at(chain.rectifier.threshold, i % chain.size.channels);
+}
+
+float value_at(const ElementwiseChain& chain, std::int64_t i) {
+  if (chain.rectifies) {
+    const std::int64_t c = i % chain.size.channels;
+    const float v = rectified_from(chain, i);
+    const float kept = v > 0.0F ? v : chain.rectifier.slope[c] * v;
+    return kept + number_at(chain.rectifier.offset, c);
+  }
+  const float x = summed_at(chain, i);
   return chain.clips ? integer::clipped(x, chain.clip) : x;
 }
 
 float sign_threshold(const ElementwiseChain& chain, std::int64_t i) {
-  return chain.sign_threshold == nullptr ? 0.0F : chain.sign_threshold[i % chain.size.channels];
+  return number_at(chain.sign_threshold, i % chain.size.channels);
 }
 
 // What the gradient of the sign of one element adds to dx.
 float share_of_sign(const ElementwiseChain& chain, std::int64_t i) {
-  const float distance = std::fabs(chain.output[i] - sign_threshold(chain, i));
+  const float x = chain.rectifies ? value_at(chain, i) : chain.output[i];
+  const float distance = std::fabs(x - sign_threshold(chain, i));
   return gradient_at(chain.sign_gradient, i) * std::max(0.0F, 2.0F - 2.0F * distance);
 }
 
@@ -64,20 +84,21 @@ float dx_at(const ElementwiseChain& chain, const OutputGradient& dy, std::int64_
 
 }  // namespace
 
-void channel_statistics(const float* x, const ChannelRows& size, float* mean, float* variance,
-                        MinMax* ranges, std::byte* /*scratch*/) noexcept {
+void channel_statistics(const ChannelValues& x, const ChannelRows& size, float* mean,
+                        float* variance, MinMax* ranges, std::byte* /*scratch*/) noexcept {
   for (std::int64_t c = 0; c < size.channels; ++c) {
     double sum = 0.0;
-    MinMax range{x[c], x[c]};
+    MinMax range{value_at(x, c, c), value_at(x, c, c)};
     for (std::int64_t row = 0; row < size.rows; ++row) {
-      const float value = x[row * size.channels + c];
+      const float value = value_at(x, row * size.channels + c, c);
       sum += static_cast<double>(value);
       range = {std::min(range.min, value), std::max(range.max, value)};
     }
     const double middle = sum / static_cast<double>(size.rows);
     double squares = 0.0;
     for (std::int64_t row = 0; row < size.rows; ++row) {
-      const double distance = static_cast<double>(x[row * size.channels + c]) - middle;
+      const float value = value_at(x, row * size.channels + c, c);
+      const double distance = static_cast<double>(value) - middle;
       squares += distance * distance;
     }
     mean[c] = static_cast<float>(middle);
@@ -113,9 +134,9 @@ MinMax chain_range(const ElementwiseChain& chain, const MinMax* /*ranges*/) noex
 void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
                     const ChainGradients& to, std::byte* /*scratch*/) noexcept {
   if (to.shift != nullptr) {
-    std::fill(to.shift, to.shift + chain.size.channels, 0.0);
-    std::fill(to.slope, to.slope + chain.size.channels, 0.0);
-    if (to.signs != nullptr) std::fill(to.signs, to.signs + chain.size.channels, 0.0);
+    for (double* sums : {to.shift, to.slope, to.signs, to.rectifier_slope, to.rectifier_offset}) {
+      if (sums != nullptr) std::fill(sums, sums + chain.size.channels, 0.0);
+    }
   }
   if (to.grid != nullptr) *to.grid = {};
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
@@ -125,11 +146,17 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
       gradient += share;
       to.signs[i % chain.size.channels] += static_cast<double>(share);
     }
+    const std::int64_t c = i % chain.size.channels;
+    if (chain.rectifies) {
+      const float v = rectified_from(chain, i);
+      to.rectifier_slope[c] += static_cast<double>(gradient * std::min(v, 0.0F));
+      to.rectifier_offset[c] += static_cast<double>(gradient);
+      if (!(v > 0.0F)) gradient *= chain.rectifier.slope[c];
+    }
     if (to.shift != nullptr) {
-      const std::int64_t c = i % chain.size.channels;
+      const float distance = value_at(chain.source, i, c) - chain.mean[c];
       to.shift[c] += static_cast<double>(gradient);
-      to.slope[c] +=
-          static_cast<double>(gradient) * static_cast<double>(chain.source[i] - chain.mean[c]);
+      to.slope[c] += static_cast<double>(gradient) * static_cast<double>(distance);
     }
     write_gradient(to.dx, i, gradient);
     write_gradient(to.again, i, gradient);
@@ -141,7 +168,8 @@ void normalization_gradient(const ElementwiseChain& chain, const InputGradient& 
                             const InputGradient& dsource) noexcept {
   for (std::int64_t i = 0; i < elements_of(chain); ++i) {
     const std::int64_t c = i % chain.size.channels;
-    const float pull = terms.decay[c] * (chain.source[i] - chain.mean[c]) + terms.offset[c];
+    const float distance = value_at(chain.source, i, c) - chain.mean[c];
+    const float pull = terms.decay[c] * distance + terms.offset[c];
     write_gradient(dsource, i, terms.slope[c] * gradient_at(dx.at, dx.dtype, i) - pull);
   }
 }

@@ -4,6 +4,7 @@
 #include "bitloom/kernels/elementwise_chain.h"
 #include "bitloom/kernels/highway.h"
 #include "chain_parts.h"
+#include "channel_pieces.h"
 
 // Blocks hold vectors as members, which SVE's types cannot be; ARM runs NEON.
 #define HWY_DISABLED_TARGETS (HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128)
@@ -46,31 +47,46 @@ struct GridLanes {
 };
 
 // One vector of channels on the way to dx.
-template <bool kSums, bool kQuantizes, bool kSigns, class D>
+template <bool kSums, bool kQuantizes, bool kSigns, bool kRectifies, class D>
 class GradientLanes {
  public:
   using V = hn::Vec<D>;
 
   HWY_INLINE GradientLanes(D d, std::int64_t channel, const ElementwiseChain& chain)
-      : block_(d, channel, chain), shift_(hn::Zero(d)), slope_(shift_), signs_(shift_) {}
+      : block_(d, channel, chain),
+        shift_(hn::Zero(d)),
+        slope_(shift_),
+        signs_(shift_),
+        rectifier_slope_(shift_),
+        rectifier_offset_(shift_) {}
 
   HWY_INLINE void turn(D d, const ElementwiseChain& chain, const GradientTask& task, std::int64_t i,
                        GridLanes<D>& grid) {
     const OutputGradient& dy = task.dy;
     V gradient = load_terms(d, dy, i);
+    const V distance = kSums ? block_.distance(d, chain, i) : gradient;
+    V above = distance;
+    if (kRectifies) above = block_.above_threshold(block_.summed(d, chain, distance, i));
     if (kSigns) {
       const OutputGradient& of_sign = chain.sign_gradient;
-      const V slope = block_.sign_slope(d, hn::LoadU(d, chain.output + i));
+      const V x = kRectifies ? block_.rectified(above) : hn::LoadU(d, chain.output + i);
+      const V slope = block_.sign_slope(d, x);
       const V share = hn::Mul(load_gradient(d, of_sign.first, of_sign.dtype, i), slope);
       signs_ = hn::Add(signs_, share);
       gradient = hn::Add(gradient, share);
     }
+    if (kRectifies) {
+      const V below = hn::Min(above, hn::Zero(d));
+      rectifier_slope_ = hn::Add(rectifier_slope_, hn::Mul(gradient, below));
+      rectifier_offset_ = hn::Add(rectifier_offset_, gradient);
+      gradient = block_.rectified_gradient(above, gradient);
+    }
     if (kQuantizes || chain.clips) gradient = masked(d, chain, task, i, gradient, grid);
     if (kSums) {
       shift_ = hn::Add(shift_, gradient);
-      slope_ = hn::Add(slope_, hn::Mul(gradient, block_.distance(d, chain, i)));
+      slope_ = hn::Add(slope_, hn::Mul(gradient, distance));
     }
-    const bool is_bf16 = !kSigns && dy.second == nullptr && dy.dtype == DType::kBf16;
+    const bool is_bf16 = !kSigns && !kRectifies && dy.second == nullptr && dy.dtype == DType::kBf16;
     if (task.to.dx.at != nullptr) {
       store_gradient(d, gradient, task.to.dx.at, task.to.dx.dtype, is_bf16, i);
     }
@@ -84,6 +100,9 @@ class GradientLanes {
     add_lanes(d, shift_, task.to.shift + channel);
     add_lanes(d, slope_, task.to.slope + channel);
     if (kSigns) add_lanes(d, signs_, task.to.signs + channel);
+    if (!kRectifies) return;
+    add_lanes(d, rectifier_slope_, task.to.rectifier_slope + channel);
+    add_lanes(d, rectifier_offset_, task.to.rectifier_offset + channel);
   }
 
  private:
@@ -109,7 +128,7 @@ class GradientLanes {
   }
 
   Block<D> block_;
-  V shift_, slope_, signs_;
+  V shift_, slope_, signs_, rectifier_slope_, rectifier_offset_;
 };
 
 struct GradientWork {
@@ -135,25 +154,34 @@ struct GradientWork {
   HWY_INLINE void choose(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
                          std::int64_t last) {
     if (given.quantizes) {
-      loop<kSums, true, false>(d, vectors, channel, first, last);
+      loop<kSums, true, false, false>(d, vectors, channel, first, last);
+    } else if (kSums && given.signs && given.rectifies) {
+      loop<kSums, false, kSums, kSums>(d, vectors, channel, first, last);
     } else if (kSums && given.signs) {
-      loop<kSums, false, kSums>(d, vectors, channel, first, last);
+      loop<kSums, false, kSums, false>(d, vectors, channel, first, last);
+    } else if (kSums && given.rectifies) {
+      loop<kSums, false, false, kSums>(d, vectors, channel, first, last);
     } else {
-      loop<kSums, false, false>(d, vectors, channel, first, last);
+      loop<kSums, false, false, false>(d, vectors, channel, first, last);
     }
   }
 
-  template <bool kSums, bool kQuantizes, bool kSigns, class D, int kCount>
+  template <bool kSums, bool kQuantizes, bool kSigns, bool kRectifies, class D, int kCount>
   HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
                        std::int64_t last) {
-    using Lanes = GradientLanes<kSums, kQuantizes, kSigns, D>;
+    using Lanes = GradientLanes<kSums, kQuantizes, kSigns, kRectifies, D>;
     const ElementwiseChain chain = given;
     const GradientTask task = given_task;
     Across<Lanes, kCount> across(d, channel, chain);
     GridLanes<D> grid(d);
     const std::int64_t step = -chain.size.channels;
     std::int64_t start = (last - 1) * chain.size.channels + channel;
-    const float* const watched = chain.output != nullptr ? chain.output : chain.source;
+    const auto* const source = static_cast<const std::byte*>(chain.source.at);
+    const auto source_width = static_cast<std::int64_t>(size_of(chain.source.dtype));
+    const float* const output = chain.output;
+    const auto* const shortcut =
+        kRectifies ? static_cast<const std::byte*>(chain.shortcut) : nullptr;
+    const auto shortcut_width = static_cast<std::int64_t>(size_of(chain.shortcut_dtype));
     const auto* const dy = static_cast<const std::byte*>(task.dy.first);
     const auto* const second = static_cast<const std::byte*>(task.dy.second);
     const auto width = static_cast<std::int64_t>(size_of(task.dy.dtype));
@@ -162,10 +190,11 @@ struct GradientWork {
     for (std::int64_t row = first; row < last; ++row, start += step) {
       across.each(start, [&](Lanes& lanes, std::int64_t i) BITLOOM_INLINE_LAMBDA {
         hwy::Prefetch(dy + (i + kAhead * step) * width);
-        hwy::Prefetch(watched + i + kAhead * step);
+        if (output != nullptr) hwy::Prefetch(output + i + kAhead * step);
+        if (kSums || output == nullptr) hwy::Prefetch(source + (i + kAhead * step) * source_width);
+        if (shortcut != nullptr) hwy::Prefetch(shortcut + (i + kAhead * step) * shortcut_width);
         if (second != nullptr) hwy::Prefetch(second + (i + kAhead * step) * width);
         if (dx != nullptr) hwy::Prefetch(dx + (i + kAhead * step) * to_width);
-        if (kSigns) hwy::Prefetch(chain.source + i + kAhead * step);
         lanes.turn(d, chain, task, i, grid);
       });
     }
@@ -194,10 +223,12 @@ void gradient_part(const ElementwiseChain& chain, const GradientTask& task) {
 template <class D>
 struct NormalizationLanes {
   using V = hn::Vec<D>;
-  V mean, slope, decay, offset;
+  V scale, mean, slope, decay, offset;
 
   HWY_INLINE NormalizationLanes(D d, std::int64_t channel, const NormalizationTask& task)
-      : mean(hn::LoadU(d, task.chain.mean + channel)),
+      : scale(task.chain.source.scale == nullptr ? hn::Zero(d)
+                                                 : hn::LoadU(d, task.chain.source.scale + channel)),
+        mean(hn::LoadU(d, task.chain.mean + channel)),
         slope(hn::LoadU(d, task.terms.slope + channel)),
         decay(hn::LoadU(d, task.terms.decay + channel)),
         offset(hn::LoadU(d, task.terms.offset + channel)) {}
@@ -212,7 +243,9 @@ struct NormalizationWork {
     const NormalizationTask task = given;
     Across<NormalizationLanes<D>, kCount> across(d, channel, task);
     const std::int64_t step = task.chain.size.channels;
-    const float* const source = task.chain.source;
+    const ChannelValues source = task.chain.source;
+    const auto* const from = static_cast<const std::byte*>(source.at);
+    const auto from_width = static_cast<std::int64_t>(size_of(source.dtype));
     const auto* const dx = static_cast<const std::byte*>(task.dx.at);
     const auto* const dsource = static_cast<const std::byte*>(task.dsource.at);
     const auto width = static_cast<std::int64_t>(size_of(task.dx.dtype));
@@ -221,9 +254,10 @@ struct NormalizationWork {
       across.each(row * step + channel,
                   [&](const NormalizationLanes<D>& lanes, std::int64_t i) BITLOOM_INLINE_LAMBDA {
                     hwy::Prefetch(dx + (i + kAhead * step) * width);
-                    hwy::Prefetch(source + i + kAhead * step);
+                    hwy::Prefetch(from + (i + kAhead * step) * from_width);
                     hwy::Prefetch(dsource + (i + kAhead * step) * to_width);
-                    const auto distance = hn::Sub(hn::LoadU(d, source + i), lanes.mean);
+                    const auto x = load_values(d, source, i, lanes.scale);
+                    const auto distance = hn::Sub(x, lanes.mean);
                     const auto pull = hn::Add(hn::Mul(lanes.decay, distance), lanes.offset);
                     const auto gradient = load_gradient(d, task.dx.at, task.dx.dtype, i);
                     store_gradient(d, hn::Sub(hn::Mul(lanes.slope, gradient), pull),
@@ -259,7 +293,6 @@ void add(const GradientSums& part, GradientSums& sums) {
 void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
                     const ChainGradients& to, std::byte* scratch) noexcept {
   const std::int64_t channels = chain.size.channels;
-  auto* doubles = reinterpret_cast<double*>(scratch);
   std::array<GradientSums, kMostPieces> parts{};
   for_each_part(chain, [&](const ElementwiseChain& part, std::int64_t first, std::int64_t piece) {
     GradientSums own;
@@ -267,25 +300,21 @@ void chain_gradient(const ElementwiseChain& chain, const OutputGradient& dy,
         .dy = from_element(dy, first),
         .to = {.dx = from_element(to.dx, first), .again = from_element(to.again, first)}};
     if (to.shift != nullptr) {
-      task.to.shift = doubles + piece * 3 * channels;
-      task.to.slope = task.to.shift + channels;
-      task.to.signs = task.to.slope + channels;
-      std::fill(task.to.shift, task.to.shift + 3 * channels, 0.0);
+      double* sums = piece_sums(scratch, chain.size, piece);
+      std::fill_n(sums, kSumRows * channels, 0.0);
+      task.to.shift = sums;
+      task.to.slope = sums + channels;
+      task.to.signs = sums + 2 * channels;
+      task.to.rectifier_slope = sums + 3 * channels;
+      task.to.rectifier_offset = sums + 4 * channels;
     }
     if (to.grid != nullptr) task.to.grid = &own;
     HWY_DYNAMIC_DISPATCH(gradient_part)(part, task);
     add(own, parts[static_cast<std::size_t>(piece)]);
   });
-  for (std::int64_t c = 0; to.shift != nullptr && c < channels; ++c) {
-    to.shift[c] = 0.0;
-    to.slope[c] = 0.0;
-    if (to.signs != nullptr) to.signs[c] = 0.0;
-    for (std::int64_t piece = 0; piece < chain.size.pieces; ++piece) {
-      const double* sums = doubles + piece * 3 * channels + c;
-      to.shift[c] += sums[0];
-      to.slope[c] += sums[channels];
-      if (to.signs != nullptr) to.signs[c] += sums[2 * channels];
-    }
+  double* const wanted[] = {to.shift, to.slope, to.signs, to.rectifier_slope, to.rectifier_offset};
+  for (std::int64_t k = 0; k < kSumRows; ++k) {
+    if (wanted[k] != nullptr) join_sums(scratch, chain.size, k, 1.0, wanted[k]);
   }
   if (to.grid == nullptr) return;
   *to.grid = {};

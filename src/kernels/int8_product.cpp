@@ -33,10 +33,14 @@ integer::Clip beyond_saturation(const integer::Clip& clip, DType dtype) {
   return {.low = std::max(clip.low, type.low), .high = std::min(clip.high, type.high)};
 }
 
+bool is_bare(const Int8Problem& problem) {
+  return problem.destination_dtype == DType::kS32 || problem.destination_dtype == DType::kBf16;
+}
+
 /// Residual, then clip.
 dnnl::post_ops post_ops_of(const Int8Problem& problem, const Residual& residual) {
   dnnl::post_ops ops;
-  if (problem.destination_dtype == DType::kS32) return ops;
+  if (is_bare(problem)) return ops;
   const bool codes = problem.destination_dtype != DType::kF32;
   if (problem.residual && codes) {
     ops.append_sum(residual.ratio, residual.zero_point, onednn_type(problem.residual_dtype));
@@ -47,14 +51,12 @@ dnnl::post_ops post_ops_of(const Int8Problem& problem, const Residual& residual)
   return ops;
 }
 
-bool has_bias(const Int8Problem& problem) {
-  return problem.bias && problem.destination_dtype != DType::kS32;
-}
+bool has_bias(const Int8Problem& problem) { return problem.bias && !is_bare(problem); }
 
 Convolution::primitive_desc describe(const Int8Problem& problem, const ProductDims& dims,
                                      const Residual& residual) {
   dnnl::primitive_attr attr = user_scratchpad();
-  if (problem.destination_dtype != DType::kS32) {
+  if (!is_bare(problem)) {
     attr.set_scales_mask(DNNL_ARG_WEIGHTS, dims.channel_mask);
   }
   if (problem.source_zero_point) attr.set_zero_points_mask(DNNL_ARG_SRC, 0);
@@ -115,7 +117,7 @@ class Int8Product::Impl {
         scale_(DType::kF32, Shape{dims_.output.c()}),
         bias_(DType::kF32, Shape{dims_.output.c()}),
         zero_point_(DType::kS32, Shape{1}) {
-    if (problem.residual && problem.destination_dtype == DType::kS32) {
+    if (problem.residual && is_bare(problem)) {
       throw BackendError(cat(kPlace, ": bare accumulators take no residual"));
     }
     if (problem.residual && problem.residual_dtype == DType::kF32 &&
@@ -203,7 +205,7 @@ void Int8Product::Impl::plan() {
     std::vector<PrimitiveArgument> arguments{{DNNL_ARG_SRC, pd.src_desc()},
                                              {DNNL_ARG_WEIGHTS, weight_desc_},
                                              {DNNL_ARG_DST, pd.dst_desc()}};
-    if (problem_.destination_dtype != DType::kS32) {
+    if (!is_bare(problem_)) {
       arguments.push_back({DNNL_ARG_ATTR_SCALES | DNNL_ARG_WEIGHTS, vector_f32(dims_.output.c())});
     }
     if (problem_.source_zero_point) {
@@ -279,7 +281,7 @@ void Int8Product::Impl::run(ConstTensorView source, ConstTensorView residual,
   // In the order of plan(); absent arguments leave no gap.
   const void* pointers[6] = {source.raw(), weight_.raw(), destination.raw()};
   std::size_t count = 3;
-  if (problem_.destination_dtype != DType::kS32) pointers[count++] = scale_.raw();
+  if (!is_bare(problem_)) pointers[count++] = scale_.raw();
   if (problem_.source_zero_point) pointers[count++] = zero_point_.raw();
   if (has_bias(problem_)) pointers[count++] = bias_.raw();
   product_.run({pointers[0], pointers[1], pointers[2], pointers[3], pointers[4], pointers[5]},

@@ -49,6 +49,14 @@ HWY_INLINE void store_outputs(D d, Vec v, std::int64_t count, T* to) {
   }
 }
 
+// The upper halves of the sums as floats.
+HWY_INLINE void finish_sums(hn::Vec<Ints> acc, std::int64_t count, Bf16* to) {
+  const hn::Rebind<std::uint16_t, Floats> d_half;
+  const auto upper = hn::ShiftRight<16>(hn::BitCast(Words(), hn::ConvertTo(Floats(), acc)));
+  store_outputs(d_half, hn::DemoteTo(d_half, hn::BitCast(Ints(), upper)), count,
+                reinterpret_cast<std::uint16_t*>(to));
+}
+
 // A vector of `count` floats, zeros behind them.
 HWY_INLINE hn::Vec<Floats> load_outputs(const float* from, std::int64_t count) {
   const Floats d;
@@ -116,8 +124,27 @@ HWY_INLINE void finish_panel(const PopcountTiles& tiles, const PopcountFinish& f
     const std::int64_t count = tiles.outputs - output;
     if (finish.acc != nullptr) {
       store_outputs(d, sums_at(v), count, finish.acc + pixel * finish.pixel_step + output);
+    } else if (finish.sums != nullptr) {
+      finish_sums(sums_at(v), count, finish.sums + pixel * finish.pixel_step + output);
     } else {
       finish_reals(finish, sums_at(v), pixel, output, count);
+    }
+  }
+}
+
+// Sums of whole panels.
+template <BitProduct kProduct, int P, int O>
+HWY_INLINE void finish_whole_sums(const PopcountTiles& tiles, const PopcountFinish& finish,
+                                  const TileSums<P, O>& sums, const std::int64_t (&index)[P],
+                                  const std::int64_t (&row)[P], std::int64_t panel) {
+#pragma GCC unroll 16
+  for (int p = 0; p < P; ++p) {
+#pragma GCC unroll 16
+    for (int q = 0; q < O * kVectors; ++q) {
+      const std::int64_t output = panel * kPanel + q * kLanes;
+      finish_sums(
+          accumulator<kProduct>(tiles, sums.negative[p][q], sums.both[p][q], row[p] + output),
+          kLanes, finish.sums + index[p] * finish.pixel_step + output);
     }
   }
 }
@@ -151,6 +178,10 @@ HWY_INLINE void finish_tile(const PopcountTiles& tiles, const PopcountFinish& fi
                             const TileSums<P, O>& sums, const std::int64_t (&index)[P],
                             const std::int64_t (&row)[P], std::int64_t panel) {
   const bool whole = (panel + O) * kPanel <= tiles.outputs;
+  if (finish.sums != nullptr && whole) {
+    finish_whole_sums<kProduct, P, O>(tiles, finish, sums, index, row, panel);
+    return;
+  }
   if (finish.reals != nullptr && whole && finish.map == nullptr && !finish.clips) {
     if (finish.residual != nullptr) {
       finish_whole_reals<kProduct, true, P, O>(tiles, finish, sums, index, row, panel);

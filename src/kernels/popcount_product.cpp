@@ -271,6 +271,7 @@ class PopcountProduct::Impl {
   PopcountFinish finish_of(std::int64_t group, PopcountFinish finish) const {
     const std::int64_t first = group * g_.group_outputs();
     if (finish.acc != nullptr) finish.acc += first;
+    if (finish.sums != nullptr) finish.sums += first;
     if (finish.reals != nullptr) {
       finish.reals += first;
       finish.multiplier = multiplier_.data() + first;
@@ -318,6 +319,11 @@ void PopcountProduct::set_sign_weights(ConstTensorView weight_s8, ConstTensorVie
 void PopcountProduct::run_sums(const PopcountSource& source, std::int32_t* acc,
                                std::span<std::byte> scratch) {
   impl_->run(source, {.acc = acc, .pixel_step = impl_->geometry().o}, scratch);
+}
+
+void PopcountProduct::run_sums(const PopcountSource& source, Bf16* sums,
+                               std::span<std::byte> scratch) {
+  impl_->run(source, {.sums = sums, .pixel_step = impl_->geometry().o}, scratch);
 }
 
 void PopcountProduct::run_reals(const PopcountSource& source, const PopcountReals& reals,

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "bitloom/core/tensor.h"
+
 namespace bitloom::kernels {
 
 /// Outputs of one panel of weights: the lanes of a 512-bit register.
@@ -38,9 +40,10 @@ struct PopcountTiles {
   std::int64_t column_classes = 1;
 };
 
-/// What follows the sums; exactly one of acc, reals and bits is set.
+/// What follows the sums; exactly one of acc, sums, reals and bits is set.
 struct PopcountFinish {
   std::int32_t* acc = nullptr;  ///< s32, outputs apart by pixel_step
+  Bf16* sums = nullptr;         ///< the same in bf16, rounded towards 0
   float* reals = nullptr;  ///< t = float(acc) * m; t += b; t *= map[pixel]; t += residual; clip
   std::uint32_t* bits = nullptr;  ///< bit = sum > threshold (kTernary: acc < threshold)
   std::int64_t pixel_step = 0;    ///< elements (bits: words) from pixel to pixel

@@ -62,6 +62,10 @@ void run_tiles(const PopcountTiles& tiles, const PopcountFinish& finish,
         continue;
       } else if (finish.acc != nullptr) {
         finish.acc[pixel * finish.pixel_step + o] = acc;
+      } else if (finish.sums != nullptr) {
+        // What is cut off by shifting the upper half down is what rounding towards 0 cuts off.
+        finish.sums[pixel * finish.pixel_step + o] = {static_cast<std::uint16_t>(
+            std::bit_cast<std::uint32_t>(static_cast<float>(acc)) >> 16U)};
       } else {
         finish.reals[pixel * finish.pixel_step + o] = real_of(finish, pixel, o, acc);
       }

@@ -53,7 +53,7 @@ ChannelNorm::ChannelNorm(const LayerContext& context, const ChannelNormOptions& 
   running_variance_ = declare(".running_var", Role::kStatistic, 1.0F);
 }
 
-void ChannelNorm::measure(const float* x, Phase phase, kernels::MinMax* ranges,
+void ChannelNorm::measure(const kernels::ChannelValues& x, Phase phase, kernels::MinMax* ranges,
                           std::byte* scratch) {
   if (measures(phase)) {
     kernels::channel_statistics(x, size_, row(kMean), row(kVariance), ranges, scratch);

@@ -36,7 +36,8 @@ class ChannelNorm {
   std::size_t scratch_bytes() const { return kernels::channel_scratch_bytes(size_); }
 
   /// Statistics for this call: of the batch x, which move the running ones, or the running ones.
-  void measure(const float* x, Phase phase, kernels::MinMax* ranges, std::byte* scratch);
+  void measure(const kernels::ChannelValues& x, Phase phase, kernels::MinMax* ranges,
+               std::byte* scratch);
   /// True where measure() takes the batch's, and so fills ranges.
   bool measures(Phase phase) const { return phase == Phase::kTrain && !frozen_; }
 

@@ -2,6 +2,7 @@
 
 #include "bitloom/core/error.h"
 #include "channel_norm.h"
+#include "channel_rectifier.h"
 #include "float_layers.h"
 
 namespace bitloom::layers {
@@ -22,9 +23,10 @@ std::unique_ptr<ChannelNorm> norm_of(const LayerContext& context) {
 }  // namespace
 
 FusedChain::FusedChain(const LayerContext& context, std::unique_ptr<ChainGrid> grid)
-    : grid_(std::move(grid)) {
+    : source_dtype_(context.inputs[0].dtype), grid_(std::move(grid)) {
   const Edge& source = context.inputs[0];
-  if (source.dtype != DType::kF32) {
+  norm_ = norm_of(context);
+  if (source_dtype_ != DType::kF32 && (source_dtype_ != DType::kBf16 || norm_ == nullptr)) {
     throw ShapeError({.place = context.node.name,
                       .expected = cat("reals (f32) from ", context.node.inputs[0]),
                       .found = cat("codes (", to_word(source.dtype), ")"),
@@ -34,8 +36,9 @@ FusedChain::FusedChain(const LayerContext& context, std::unique_ptr<ChainGrid> g
   source_factor_ = source.gradient_factor;
   bf16_ = context.precision == kernels::Precision::kBf16;
   chain_.size = kernels::channel_rows(source.shape.elements() / source.shape.c(), source.shape.c());
-  norm_ = norm_of(context);
+  chain_.source = {.dtype = source_dtype_, .scale = source.scale};
   read_clip(context);
+  read_rectifier(context);
   if (context.inputs.size() > 1) read_shortcut(context);
   if (grid_ == nullptr) return;
   edge_ = grid_->codes();
@@ -60,6 +63,21 @@ void FusedChain::read_clip(const LayerContext& context) {
                      .remedy = ""});
 }
 
+void FusedChain::read_rectifier(const LayerContext& context) {
+  const std::string word = context.node.word("rectifier", "");
+  if (word.empty()) return;
+  if ((word != "prelu" && word != "rprelu") || norm_ == nullptr || chain_.clips ||
+      grid_ != nullptr) {
+    throw ConfigError({.place = context.node.name,
+                       .expected = "rectifier=prelu or rprelu behind a norm, no clip and no grid",
+                       .found = cat("rectifier=", word),
+                       .remedy = ""});
+  }
+  rectifier_ = std::make_unique<ChannelRectifier>(context, word == "rprelu");
+  rectifier_sums_.resize(static_cast<std::size_t>(2 * chain_.size.channels));
+  chain_.rectifies = true;
+}
+
 void FusedChain::read_shortcut(const LayerContext& context) {
   if (context.inputs.size() > 2) {
     throw ConfigError({.place = context.node.name,
@@ -68,6 +86,12 @@ void FusedChain::read_shortcut(const LayerContext& context) {
                        .remedy = ""});
   }
   shortcut_ = context.inputs[1];
+  if (shortcut_.dtype == DType::kBf16) {
+    throw ShapeError({.place = context.node.name,
+                      .expected = cat("reals or codes from ", context.node.inputs[1]),
+                      .found = "sums of a product",
+                      .remedy = ""});
+  }
   chain_.shortcut_dtype = shortcut_.dtype;
   if (shortcut_.shape == edge_.shape) return;
   throw ShapeError({.place = context.node.name,
@@ -83,19 +107,20 @@ bool FusedChain::masks_by_output() const {
 }
 
 LayerMemory FusedChain::memory() const {
-  const bool computes_again = masks() && !masks_by_output();
+  const bool computes_again = (masks() && !masks_by_output()) || rectifier_ != nullptr;
   return {
       .scratch_bytes = norm_ != nullptr ? norm_->scratch_bytes() : 0,
       .backward_reads_input = {norm_ != nullptr || computes_again,
                                has_shortcut() && computes_again},
-      .backward_reads_output = masks_by_output() || signs_ != nullptr,
-      .forward_in_place = true,
+      .backward_reads_output = masks_by_output() || (signs_ != nullptr && rectifier_ == nullptr),
+      .forward_in_place = source_dtype_ == DType::kF32,
       .backward_in_place = true,
+      .backward_in_place_of_second = norm_ != nullptr,
       .backward_reads_bf16 = bf16_,
       .backward_writes_bf16 = {bf16_ && (norm_ != nullptr || source_factor_ == nullptr),
                                bf16_ && shortcut_.gradient_factor == nullptr},
       .backward_reads_terms = bf16_,
-      .passes_gradient = has_shortcut() && !chain_.clips && !chain_.quantizes && signs_ == nullptr};
+      .passes_gradient = has_shortcut() && !masks() && signs_ == nullptr && rectifier_ == nullptr};
 }
 
 void FusedChain::carry(Layer& reader) {
@@ -107,7 +132,7 @@ void FusedChain::carry(Layer& reader) {
 }
 
 void FusedChain::point_at(std::span<const ConstTensorView> inputs) {
-  chain_.source = static_cast<const float*>(inputs[0].raw());
+  chain_.source.at = inputs[0].raw();
   if (!has_shortcut()) return;
   chain_.shortcut = inputs[1].raw();
   if (shortcut_.dtype == DType::kF32) return;
@@ -123,6 +148,7 @@ void FusedChain::forward(const ForwardCall& call) {
     norm_->measure(chain_.source, call.phase, follows ? ranges_.data() : nullptr, call.scratch);
     norm_->describe(chain_);
   }
+  if (rectifier_ != nullptr) chain_.rectifier = rectifier_->channels();
   if (grid_ != nullptr) {
     if (follows) {
       const bool ranges_known = norm_ != nullptr && norm_->measures(call.phase);
@@ -162,6 +188,10 @@ void FusedChain::backward(const BackwardCall& call) {
     chain_.sign_gradient = kernels::terms_of(call.carried_gradient, {});
     gradients.signs = sign_sums_.data();
   }
+  if (rectifier_ != nullptr) {
+    gradients.rectifier_slope = rectifier_sums_.data();
+    gradients.rectifier_offset = rectifier_sums_.data() + chain_.size.channels;
+  }
   kernels::chain_gradient(chain_, kernels::terms_of(call.output_gradient, call.second_gradient),
                           gradients, call.scratch);
   if (learns) grid_->learn(sums);
@@ -171,11 +201,22 @@ void FusedChain::backward(const BackwardCall& call) {
       thresholds[c] = -static_cast<float>(sign_sums_[c]);
     }
   }
+  if (rectifier_ != nullptr) learn_rectifier(gradients);
   if (norm_ == nullptr) return;
   const bool scales = source.dtype == DType::kBf16;
   const kernels::NormalizationGradient terms = norm_->learn(scales ? source_factor_ : nullptr);
   if (source.at != nullptr) {
     kernels::normalization_gradient(chain_, gradients.dx, terms, source);
+  }
+}
+
+void FusedChain::learn_rectifier(const kernels::ChainGradients& sums) {
+  const kernels::RectifierGradients gradients = rectifier_->gradients();
+  for (std::int64_t c = 0; c < chain_.size.channels; ++c) {
+    gradients.slope[c] = static_cast<float>(sums.rectifier_slope[c]);
+    if (gradients.threshold == nullptr) continue;
+    gradients.threshold[c] = -static_cast<float>(sums.shift[c]);
+    gradients.offset[c] = static_cast<float>(sums.rectifier_offset[c]);
   }
 }
 

@@ -143,6 +143,11 @@ class Planner {
       place(reader).summand.assign(from.inputs.size(), kElsewhere);
       place(reader).writes_second.assign(from.inputs.size(), false);
       if (!place(reader).runs_backward || from.memory.carried) continue;
+      const bool passes = from.memory.passes_gradient && !from.gradient_in_terms && !keep_all_ &&
+                          second_fits(reader, written);
+      const bool second_in_place =
+          passes || (from.memory.backward_in_place_of_second && second_fits(reader, written));
+      place(reader).passes_gradient = passes;
       for (std::size_t k = 0; k < from.inputs.size(); ++k) {
         const int input = from.inputs[k];
         if (!place(input).runs_backward) continue;
@@ -157,13 +162,10 @@ class Planner {
           }
           continue;
         }
-        const bool passes = k == 0 && may_pass(reader, written);
         written[static_cast<std::size_t>(input)] = true;
-        if (k == 1 && place(reader).passes_gradient) {
-          gradient_owner(input) = gradient_owner(reader);
-        } else if (passes) {
-          place(reader).passes_gradient = true;
-        } else if (k == 0 && from.memory.backward_in_place && fits_gradient(reader, input)) {
+        const bool first_in_place =
+            !second_in_place && from.memory.backward_in_place && fits_gradient(reader, input);
+        if (k == 1 ? second_in_place : k == 0 && first_in_place) {
           gradient_owner(input) = gradient_owner(reader);
         }
       }
@@ -176,11 +178,10 @@ class Planner {
            node(reader).gradient_bytes == node(input).gradient_bytes;
   }
 
-  // Whether input 1 takes over its reader's gradient as it is; nobody has written to it so far.
-  bool may_pass(int reader, const std::vector<bool>& written) {
+  // Whether the gradient of input 1 may take that memory; nobody has written to it so far.
+  bool second_fits(int reader, const std::vector<bool>& written) {
     const PlanNode& from = node(reader);
-    if (!from.memory.passes_gradient || from.gradient_in_terms) return false;
-    if (from.inputs.size() != 2 || keep_all_) return false;
+    if (from.inputs.size() != 2) return false;
     const int shortcut = from.inputs[1];
     return shortcut != from.inputs[0] && place(shortcut).runs_backward &&
            !written[static_cast<std::size_t>(shortcut)] && fits_gradient(reader, shortcut);

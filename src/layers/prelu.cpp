@@ -1,29 +1,21 @@
 #include "bitloom/core/error.h"
 #include "bitloom/kernels/rectifier.h"
+#include "channel_rectifier.h"
 #include "float_layers.h"
 
 namespace bitloom::layers {
 namespace {
 
-constexpr float kFirstSlope = 0.25F;  // He et al., arXiv:1502.01852, section 2.1
-
 // prelu, and with `shifts` rprelu.
 class Rectifier final : public Layer {
  public:
   Rectifier(const LayerContext& context, bool shifts)
-      : bf16_(context.precision == kernels::Precision::kBf16),
+      : rectifier_(context, shifts),
+        bf16_(context.precision == kernels::Precision::kBf16),
         source_scaled_(context.inputs[0].gradient_factor != nullptr) {
     require_reals(context);
     edge_.shape = context.inputs[0].shape;
     size_ = kernels::channel_rows(edge_.shape.elements() / edge_.shape.c(), edge_.shape.c());
-    const auto declare = [&](const char* word, Role role, float value) {
-      return &context.parameters.declare(context.node.name + word, Shape{edge_.shape.c()}, role,
-                                         {.constant = value});
-    };
-    slope_ = declare(".slope", Role::kNormScale, kFirstSlope);
-    if (!shifts) return;
-    threshold_ = declare(".threshold", Role::kNormShift, 0.0F);
-    offset_ = declare(".offset", Role::kNormShift, 0.0F);
   }
 
   const Edge& output() const override { return edge_; }
@@ -38,31 +30,19 @@ class Rectifier final : public Layer {
   }
 
   void forward(const ForwardCall& call) override {
-    kernels::rectify(call.inputs[0].data<float>(), size_, channels(), call.output.data<float>());
+    kernels::rectify(call.inputs[0].data<float>(), size_, rectifier_.channels(),
+                     call.output.data<float>());
   }
 
   void backward(const BackwardCall& call) override {
-    kernels::RectifierGradients gradients{.slope = slope_->gradient.data<float>()};
-    if (threshold_ != nullptr) {
-      gradients.threshold = threshold_->gradient.data<float>();
-      gradients.offset = offset_->gradient.data<float>();
-    }
-    kernels::rectify_gradient(call.inputs[0].data<float>(), size_, channels(),
+    kernels::rectify_gradient(call.inputs[0].data<float>(), size_, rectifier_.channels(),
                               kernels::terms_of(call.output_gradient, call.second_gradient),
-                              gradients, kernels::place_of(call.input_gradients[0]), call.scratch);
+                              rectifier_.gradients(), kernels::place_of(call.input_gradients[0]),
+                              call.scratch);
   }
 
  private:
-  kernels::RectifierChannels channels() const {
-    const auto values = [](const Parameter* of) {
-      return of == nullptr ? nullptr : of->value.data<float>();
-    };
-    return {.slope = values(slope_), .threshold = values(threshold_), .offset = values(offset_)};
-  }
-
-  Parameter* slope_ = nullptr;
-  Parameter* threshold_ = nullptr;  // rprelu only
-  Parameter* offset_ = nullptr;
+  ChannelRectifier rectifier_;
   bool bf16_;           // gradients may be
   bool source_scaled_;  // its gradient in bf16 would take a factor
   kernels::ChannelRows size_;

@@ -17,11 +17,12 @@ using layers::Graph;
 using layers::Node;
 
 // In the order in which a chain may hold them.
-enum Step : std::uint8_t { kNorm, kAdd, kClip, kGrid, kSteps };
+enum Step : std::uint8_t { kNorm, kAdd, kRectifier, kClip, kGrid, kSteps };
 
 Step step_of(const Node& node) {
   if (node.op == "batch_norm") return kNorm;
   if (node.op == "add" || node.op == "quantized_add") return kAdd;
+  if (node.op == "prelu" || node.op == "rprelu") return kRectifier;
   if (is_clip(node)) return kClip;
   return fits_fused_chain(node) ? kGrid : kSteps;
 }
@@ -41,8 +42,12 @@ struct Run {
   }
 };
 
-// A clip or a grid has no shortcut; an add takes the chain as its first input.
-bool continues(const Node& next, const Node& value) {
+// A rectifier, a clip or a grid has no shortcut; an add takes the chain as its first input. A
+// rectifier stands behind a norm, and last.
+bool continues(const Run& run, Step step, const Node& next) {
+  const Node& value = *run.last;
+  if (run.steps[kRectifier] != nullptr) return false;
+  if (step == kRectifier && run.steps[kNorm] == nullptr) return false;
   return next.inputs[0] == value.name && (next.inputs.size() == 1 || next.inputs[1] != value.name);
 }
 
@@ -52,7 +57,7 @@ Run run_from(const Graph& graph, const Node& start) {
   run.take(at, start);
   while (const Node* next = only_reader(graph, *run.last)) {
     const Step step = step_of(*next);
-    if (step == kSteps || step <= at || !continues(*next, *run.last)) break;
+    if (step == kSteps || step <= at || !continues(run, step, *next)) break;
     run.take(step, *next);
     at = step;
   }
@@ -80,6 +85,7 @@ Node fused_node(const Run& run) {
              .attributes = {}};
   if (const Node* add = run.steps[kAdd]) fused.inputs.push_back(add->inputs[1]);
   if (const Node* norm = run.steps[kNorm]) describe_norm(*norm, fused);
+  if (const Node* rectifier = run.steps[kRectifier]) fused.set("rectifier", rectifier->op);
   if (const Node* clip = run.steps[kClip]) describe_clip(*clip, fused);
   if (const Node* grid = run.steps[kGrid]) {
     fused.attributes.insert(fused.attributes.end(), grid->attributes.begin(),
@@ -88,15 +94,30 @@ Node fused_node(const Run& run) {
   return fused;
 }
 
+bool normalizes(const Node& node) {
+  return node.op == "batch_norm" ||
+         ((node.op == "fused" || node.op == "fused_quant") && node.has("norm"));
+}
+
 // Whether a chain writes the signs of its reals beside them: others read the reals too.
 bool carries_signs(const Graph& graph, const Node& chain) {
-  const bool normalizes = chain.op == "batch_norm" || (chain.op == "fused" && chain.has("norm"));
-  return normalizes && !chain.has("low") && !chain.has("high") &&
-         graph.readers(chain.name).size() > 1;
+  return normalizes(chain) && chain.op != "fused_quant" && !chain.has("low") &&
+         !chain.has("high") && graph.readers(chain.name).size() > 1;
+}
+
+// Products with weights of few levels may leave sums to a chain that alone reads them and
+// normalizes.
+void leave_sums(const Graph& graph, Node& node) {
+  if (node.op != "quantized_conv2d" && node.op != "quantized_linear") return;
+  const Node& weight = *graph.find(node.inputs[1]);
+  if (!is_fake_quant(weight) || format_of(weight).grid == integer::Grid::kAffine) return;
+  const Node* reader = only_reader(graph, node);
+  if (reader == nullptr || !normalizes(*reader) || reader->inputs[0] != node.name) return;
+  node.set("sums", "1");
 }
 
 // The signs behind such chains, the first of each.
-Graph carry_signs(const Graph& graph) {
+Graph carry_signs_and_sums(const Graph& graph) {
   Graph out;
   std::set<std::string> carriers;
   for (const Node& node : graph.nodes()) {
@@ -105,6 +126,7 @@ Graph carry_signs(const Graph& graph) {
         carriers.insert(node.inputs[0]).second) {
       copy.op = "carried_signs";
     }
+    leave_sums(graph, copy);
     out.add(std::move(copy));
   }
   return out;
@@ -138,7 +160,7 @@ Graph fuse_chains(const Graph& graph) {
     const auto found = replaced.find(&node);
     out.add(found == replaced.end() ? node : found->second);
   }
-  return carry_signs(out);
+  return carry_signs_and_sums(out);
 }
 
 Graph training_graph(const Graph& graph, std::string_view forward) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "activation_grid.h"
+#include "bitloom/core/cpu.h"
 #include "bitloom/layers/window.h"
 #include "bitloom/quant/exported_layers.h"
 #include "bitloom/quant/fake_quant_layer.h"
@@ -41,9 +42,31 @@ Shape source_shape(const LayerContext& context) {
   return is_linear(context) ? Shape{shape[0], shape.elements() / shape[0]} : shape;
 }
 
-kernels::Int8Problem int8_problem(const LayerContext& context, bool adds) {
+// Whether bf16, of 8 significant bits, holds every sum of codes -1, 0 and 1. Sums of an even number
+// of signs are even; padding takes away all inputs of a tap.
+bool bf16_holds_sums(const LayerContext& context) {
+  const Shape& weight = context.inputs[1].shape;
+  const auto binary = [&](std::size_t k) {
+    return context.inputs[k].format.grid == integer::Grid::kBinary;
+  };
+  const auto few = [&](std::size_t k) {
+    return context.inputs[k].format.grid != integer::Grid::kAffine;
+  };
+  const std::int64_t products = weight.elements() / weight[0];
+  const bool even = binary(0) && binary(1) && weight[1] % 2 == 0;
+  return few(0) && few(1) && products <= (even ? 512 : 256);
+}
+
+// Without AVX-512 oneDNN writes bf16 by its plain reference alone.
+bool leaves_sums(const LayerContext& context, bool adds, bool by_popcount) {
+  return context.node.integer("sums", 0) != 0 && !adds && bf16_holds_sums(context) &&
+         (by_popcount || effective_isa() >= Isa::kAvx512);
+}
+
+kernels::Int8Problem int8_problem(const LayerContext& context, bool adds,
+                                  DType destination = DType::kF32) {
   for (const Edge& edge : context.inputs) {
-    if (edge.dtype == DType::kF32) {
+    if (edge.dtype != DType::kU8 && edge.dtype != DType::kS8) {
       throw ShapeError(ErrorText{context.node.name, "codes from fake_quant on both inputs", "reals",
                                  "use conv2d or linear, or let the pass choose"});
     }
@@ -54,7 +77,7 @@ kernels::Int8Problem int8_problem(const LayerContext& context, bool adds) {
               context.inputs[0].format.zero_point != 0 || context.inputs[0].zero_point != nullptr,
           .weight = context.inputs[1].shape,
           .window = window_of(context),
-          .destination_dtype = DType::kF32,
+          .destination_dtype = destination,
           .bias = adds};
 }
 
@@ -92,12 +115,19 @@ QuantizedProduct::QuantizedProduct(const LayerContext& context, bool adds)
       weight_rows_(rows_of(weight_)),
       multiplier_(DType::kF32, Shape{weight_.shape[0]}),
       gradient_factor_(DType::kF32, Shape{weight_.shape[0]}),
-      product_(int8_problem(context, adds)) {
+      popcount_(popcount_of(context, int8_problem(context, adds))),
+      leaves_sums_(leaves_sums(context, adds, popcount_ != nullptr)),
+      product_(int8_problem(context, adds,
+                            leaves_sums_ && popcount_ == nullptr ? DType::kBf16 : DType::kF32)) {
   const kernels::Int8Problem problem = int8_problem(context, adds);
   source_.shape = problem.source;
   edge_.shape = product_.destination();
   edge_.gradient_factor = gradient_factor_.data<float>();
-  popcount_ = popcount_of(context, problem);
+  if (leaves_sums_) {
+    edge_.dtype = DType::kBf16;
+    edge_.scale = multiplier_.data<float>();
+    edge_.scale_count = multiplier_.elements();
+  }
   if (popcount_ != nullptr) no_bias_ = Tensor(DType::kF32, Shape{weight_.shape[0]});
   if (problem.source_zero_point) product_.set_source_zero_point(source_.format.zero_point);
   if (has_bias(context)) {
@@ -150,9 +180,13 @@ void QuantizedProduct::run(const layers::ForwardCall& call, ConstTensorView adde
     popcount_->set_weights(call.inputs[1]);
     popcount_->set_scales(multiplier_, added.empty() ? no_bias_.view() : added);
     lap(call.clock, Lap::kWeightPreparation);
-    popcount_->run_reals({.codes = call.inputs[0].data<std::int8_t>()},
-                         {.out = call.output.data<float>()},
-                         {call.scratch, popcount_->scratch_bytes()});
+    const kernels::PopcountSource source{.codes = call.inputs[0].data<std::int8_t>()};
+    const std::span<std::byte> scratch(call.scratch, popcount_->scratch_bytes());
+    if (leaves_sums_) {
+      popcount_->run_sums(source, call.output.data<Bf16>(), scratch);
+    } else {
+      popcount_->run_reals(source, {.out = call.output.data<float>()}, scratch);
+    }
     return;
   }
   product_.set_weights(call.inputs[1]);
@@ -223,10 +257,12 @@ layers::LayerRegistry quantized_layers() {
   const layers::LayerFactory make_product = [](const LayerContext& context) {
     return std::make_unique<QuantizedProduct>(context);
   };
-  registry["quantized_conv2d"] = {.make = make_product,
-                                  .inputs = 2,
-                                  .attributes = {"stride", "pad", "pad_w", "groups", "bias"}};
-  registry["quantized_linear"] = {.make = make_product, .inputs = 2, .attributes = {"bias"}};
+  registry["quantized_conv2d"] = {
+      .make = make_product,
+      .inputs = 2,
+      .attributes = {"stride", "pad", "pad_w", "groups", "bias", "sums"}};
+  registry["quantized_linear"] = {
+      .make = make_product, .inputs = 2, .attributes = {"bias", "sums"}};
   const layers::LayerFactory make_exported = [](const LayerContext& context) {
     return std::make_unique<ExportedProduct>(context);
   };

@@ -34,7 +34,11 @@ struct Case {
   bool quantizes;
   integer::AffineFormat format;
   enum class Signs : std::uint8_t { kNone, kOfX, kAroundThresholds } signs = Signs::kNone;
+  enum class Rectifier : std::uint8_t { kNone, kSlopes, kShifted } rectifier = Rectifier::kNone;
+  bool sums = false;  // the source is of a product's sums
 };
+using Signs = Case::Signs;
+using Rectifier = Case::Rectifier;
 
 // Every step present and absent, every kind of shortcut, clip and grid at least twice.
 const std::vector<Case>& cases() {
@@ -50,9 +54,16 @@ const std::vector<Case>& cases() {
       {false, Shortcut::kNone, true, integer::kRelu, true, kPlainU8},
       {false, Shortcut::kS8, true, {-1.0F, 1.5F}, true, kU8Zero},
       {false, Shortcut::kReals, true, integer::kRelu6, false, {}},
-      {true, Shortcut::kNone, false, {}, false, {}, Case::Signs::kOfX},
-      {true, Shortcut::kReals, false, {}, false, {}, Case::Signs::kAroundThresholds},
-      {true, Shortcut::kU8, false, {}, false, {}, Case::Signs::kAroundThresholds},
+      {true, Shortcut::kNone, false, {}, false, {}, Signs::kOfX},
+      {true, Shortcut::kReals, false, {}, false, {}, Signs::kAroundThresholds},
+      {true, Shortcut::kU8, false, {}, false, {}, Signs::kAroundThresholds},
+      {true, Shortcut::kReals, false, {}, false, {}, Signs::kOfX, Rectifier::kShifted, true},
+      {true, Shortcut::kU8, false, {}, false, {}, Signs::kAroundThresholds, Rectifier::kSlopes},
+      {true, Shortcut::kReals, false, {}, false, {}, Signs::kNone, Rectifier::kShifted},
+      {true, Shortcut::kNone, false, {}, false, {}, Signs::kNone, Rectifier::kSlopes, true},
+      {true, Shortcut::kReals, false, {}, false, {}, Signs::kOfX, Rectifier::kNone, true},
+      {true, Shortcut::kU8, true, integer::kRelu, true, kPlainU8, Signs::kNone, Rectifier::kNone,
+       true},
   };
   return all;
 }
@@ -62,6 +73,16 @@ std::vector<float> normals(std::int64_t count, float deviation, std::uint64_t st
   std::vector<float> values(static_cast<std::size_t>(count));
   for (std::size_t i = 0; i < values.size(); ++i) values[i] = deviation * random.normal(i);
   return values;
+}
+
+// Integers that bf16 holds, some at both ends.
+std::vector<Bf16> sums_of(const std::vector<float>& reals) {
+  std::vector<Bf16> sums;
+  for (const float real : reals) {
+    const float wide = std::isfinite(real) ? std::nearbyint(60.0F * real) : 0.0F;
+    sums.push_back(round_to_bf16(std::min(std::max(wide, -256.0F), 256.0F)));
+  }
+  return sums;
 }
 
 // Tensors of one case; the chain points into them.
@@ -76,7 +97,11 @@ struct ChainSetup {
         shift(normals(channels, 0.5F, 6)),
         threshold(normals(channels, 0.3F, 10)),
         decay(normals(channels, 0.1F, 7)),
-        offset(normals(channels, 0.01F, 8)) {
+        offset(normals(channels, 0.01F, 8)),
+        sums(sums_of(source)),
+        source_scale(normals(channels, 0.02F, 11)),
+        rectifier_slope(normals(channels, 0.3F, 12)),
+        rectifier_offset(normals(channels, 0.3F, 13)) {
     for (std::size_t i = 0; i < codes.size(); ++i) {
       codes[i] = static_cast<std::uint8_t>(i * 37 % 256);
       // Values that meet ties and both edges of grid and clip.
@@ -87,7 +112,7 @@ struct ChainSetup {
       source[9 + i] = special[i];
     }
     chain = {.size = {.rows = rows, .channels = channels, .pieces = pieces},
-             .source = source.data(),
+             .source = {source.data()},
              .shortcut_scale = 0.02F,
              .shortcut_zero_point = which.shortcut == Shortcut::kU8 ? 90 : -3,
              .clips = which.clips,
@@ -95,13 +120,20 @@ struct ChainSetup {
              .quantizes = which.quantizes,
              .scale = 0.0125F,
              .format = which.format};
+    if (which.sums) chain.source = {sums.data(), DType::kBf16, source_scale.data()};
+    chain.rectifies = which.rectifier != Rectifier::kNone;
+    if (chain.rectifies) chain.rectifier.slope = rectifier_slope.data();
+    if (which.rectifier == Rectifier::kShifted) {
+      chain.rectifier.threshold = threshold.data();
+      chain.rectifier.offset = rectifier_offset.data();
+    }
     if (which.normalizes) {
       chain.mean = mean.data();
       chain.slope = slope.data();
       chain.shift = shift.data();
     }
-    chain.signs = which.signs != Case::Signs::kNone;
-    if (which.signs == Case::Signs::kAroundThresholds) chain.sign_threshold = threshold.data();
+    chain.signs = which.signs != Signs::kNone;
+    if (which.signs == Signs::kAroundThresholds) chain.sign_threshold = threshold.data();
     if (which.shortcut == Shortcut::kReals) {
       chain.shortcut = reals.data();
     } else if (which.shortcut != Shortcut::kNone) {
@@ -118,6 +150,8 @@ struct ChainSetup {
   std::vector<float> source, dy, reals;
   std::vector<std::uint8_t> codes;
   std::vector<float> mean, slope, shift, threshold, decay, offset;
+  std::vector<Bf16> sums;
+  std::vector<float> source_scale, rectifier_slope, rectifier_offset;
   ElementwiseChain chain;
 };
 
@@ -196,14 +230,15 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
   // The place of dy itself, where it has the right type; what is not written is the same in both.
   struct Found {
     std::vector<std::uint8_t> dx, again;
-    std::vector<double> shift, slope, signs;
+    std::vector<double> shift, slope, signs, rectifier_slope, rectifier_offset;
     GradientSums grid;
   };
   const auto run = [&](bool by_reference) {
-    Found found{in_type(setup.dy, kind.to), in_type(setup.dy, kind.to), {}, {}, {}, {}};
-    found.shift.resize(channels);
-    found.slope.resize(channels);
-    found.signs.resize(channels);
+    Found found{in_type(setup.dy, kind.to), in_type(setup.dy, kind.to), {}, {}, {}, {}, {}, {}};
+    for (std::vector<double>* sums : {&found.shift, &found.slope, &found.signs,
+                                      &found.rectifier_slope, &found.rectifier_offset}) {
+      sums->resize(channels);
+    }
     std::vector<double> scratch(channel_scratch_bytes(chain.size) / sizeof(double));
     ChainGradients to{.dx = {found.dx.data(), kind.to}, .again = {found.again.data(), kind.to}};
     if (chain.mean != nullptr) {
@@ -212,6 +247,10 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
     }
     if (chain.quantizes) to.grid = &found.grid;
     if (chain.signs) to.signs = found.signs.data();
+    if (chain.rectifies) {
+      to.rectifier_slope = found.rectifier_slope.data();
+      to.rectifier_offset = found.rectifier_offset.data();
+    }
     const OutputGradient dy{.first = kind.from == kind.to ? found.dx.data() : first.data(),
                             .second = kind.terms == 2 ? second.data() : nullptr,
                             .dtype = kind.from};
@@ -229,6 +268,9 @@ void expect_backward_matches(ChainSetup& setup, const Kind& kind) {
     EXPECT_NEAR(found.shift[c], wanted.shift[c], tolerance);
     EXPECT_NEAR(found.slope[c], wanted.slope[c], tolerance);
     EXPECT_NEAR(found.signs[c], wanted.signs[c], tolerance);
+    EXPECT_NEAR(found.rectifier_slope[c], wanted.rectifier_slope[c], tolerance);
+    EXPECT_NEAR(found.rectifier_offset[c], wanted.rectifier_offset[c], tolerance);
+    EXPECT_EQ(chain.rectifies, wanted.rectifier_offset[c] != 0.0);
   }
   const NormalizationGradient terms{
       .slope = setup.slope.data(), .decay = setup.decay.data(), .offset = setup.offset.data()};
@@ -304,10 +346,10 @@ TEST(ElementwiseChain, RangeFollowsFromTheRangesOfItsChannels) {
     for (float& value : setup.source) value = std::isfinite(value) ? value : 1.0F;
     std::vector<float> mean(19), variance(19);
     std::vector<MinMax> ranges(19);
-    reference::channel_statistics(setup.source.data(), setup.chain.size, mean.data(),
+    reference::channel_statistics({setup.source.data()}, setup.chain.size, mean.data(),
                                   variance.data(), ranges.data(), nullptr);
     const MinMax wanted = reference::chain_range(setup.chain, nullptr);
-    setup.chain.source = nullptr;  // not read
+    setup.chain.source = {};  // not read
     const MinMax found = chain_range(setup.chain, ranges.data());
     EXPECT_EQ(found.min, wanted.min);
     EXPECT_EQ(found.max, wanted.max);
@@ -324,65 +366,6 @@ TEST(ElementwiseChain, RangeTellsOfWhatIsNotFinite) {
     std::vector<MinMax> ranges(19, {bad, bad});
     setup.chain.shortcut = nullptr;
     EXPECT_TRUE(std::isnan(chain_range(setup.chain, ranges.data()).min)) << bad;
-  }
-}
-
-struct StatisticsCase {
-  std::int64_t rows;
-  std::int64_t channels;
-  float mean;
-  float deviation;
-};
-
-TEST(ChannelStatistics, MatchTheirReferenceOnEveryTarget) {
-  // A mean of ten thousand deviations, where sums of squares cancel to nothing in f32.
-  const StatisticsCase shapes[] = {{1, 3, 1.0F, 2.0F},      {129, 1, -3.0F, 0.1F},
-                                   {700, 16, 0.0F, 1.0F},   {700, 24, 1e4F, 1.0F},
-                                   {1000, 65, 5.0F, 1e-3F}, {257, 63, 1e-3F, 1e3F}};
-  int checked = 0;
-  for_each_highway_target([&] {
-    for (const StatisticsCase& shape : shapes) {
-      for (const int pieces : {1, 3}) {
-        if (pieces > shape.rows) continue;
-        SCOPED_TRACE(testing::Message() << shape.rows << "x" << shape.channels << "/" << pieces);
-        std::vector<float> x = normals(shape.rows * shape.channels, shape.deviation, 9);
-        for (float& value : x) value += shape.mean;
-        x[0] = shape.mean + 50.0F * shape.deviation;  // far from what the others sum up to
-        const ChannelRows size{shape.rows, shape.channels, pieces};
-        const auto channels = static_cast<std::size_t>(shape.channels);
-        std::vector<float> mean(channels), variance(channels), mean_ref(channels),
-            variance_ref(channels);
-        std::vector<MinMax> ranges(channels), ranges_ref(channels);
-        std::vector<double> scratch(channel_scratch_bytes(size) / sizeof(double));
-        channel_statistics(x.data(), size, mean.data(), variance.data(), ranges.data(),
-                           reinterpret_cast<std::byte*>(scratch.data()));
-        reference::channel_statistics(x.data(), size, mean_ref.data(), variance_ref.data(),
-                                      ranges_ref.data(), nullptr);
-        for (std::size_t c = 0; c < channels; ++c) {
-          EXPECT_NEAR(mean[c], mean_ref[c],
-                      1e-6F * shape.deviation + 1e-7F * std::abs(mean_ref[c]));
-          EXPECT_NEAR(variance[c], variance_ref[c], 2e-6F * variance_ref[c]) << c;
-          EXPECT_EQ(ranges[c].min, ranges_ref[c].min);
-          EXPECT_EQ(ranges[c].max, ranges_ref[c].max);
-          ++checked;
-        }
-      }
-    }
-  });
-  EXPECT_GT(checked, 300);
-}
-
-TEST(ChannelStatistics, ShowValuesThatAreNotFinite) {
-  for (const float bad : {kInfinity, std::nanf("")}) {
-    std::vector<float> x = normals(300 * 5, 1.0F, 9);
-    x[200 * 5 + 2] = bad;
-    const ChannelRows size{300, 5, 2};
-    std::vector<float> mean(5), variance(5);
-    std::vector<double> scratch(channel_scratch_bytes(size) / sizeof(double));
-    channel_statistics(x.data(), size, mean.data(), variance.data(), nullptr,
-                       reinterpret_cast<std::byte*>(scratch.data()));
-    EXPECT_TRUE(std::isnan(variance[2])) << bad;
-    EXPECT_TRUE(std::isfinite(mean[1]) && std::isfinite(variance[1]));
   }
 }
 

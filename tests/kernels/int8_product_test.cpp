@@ -6,8 +6,11 @@
 #include <iostream>
 #include <optional>
 
+#include "bitloom/core/cpu.h"
 #include "bitloom/core/parallel.h"
+#include "bitloom/core/random.h"
 #include "bitloom/integer/reference.h"
+#include "bitloom/kernels/bf16_convert.h"
 #include "kernels/int8_cases.h"
 #include "support/error_matchers.h"
 #include "support/isa_children.h"
@@ -169,6 +172,33 @@ std::string cap_name(const testing::TestParamInfo<Isa>& cap) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Caps, Int8ProductCaps, testing::ValuesIn(isa_caps()), cap_name);
+
+// Sums of signs that bf16 holds; without AVX-512 oneDNN has its plain reference alone.
+TEST(Int8Product, GivesBareSumsInBf16) {
+  if (effective_isa() < Isa::kAvx512Vnni) GTEST_SKIP() << "needs AVX-512 VNNI";
+  Int8Problem problem{.source = {3, 16, 9, 7},
+                      .source_dtype = DType::kS8,
+                      .weight = {24, 16, 3, 3},
+                      .window = {.kernel_h = 3, .kernel_w = 3, .pad = 1}};
+  const RandomStream random(4, "signs");
+  Tensor source(DType::kS8, problem.source), weight(DType::kS8, problem.weight);
+  for (Tensor* codes : {&source, &weight}) {
+    std::uint64_t i = 0;
+    for (std::int8_t& code : codes->span<std::int8_t>()) code = random.below(i++, 2) == 0 ? 1 : -1;
+  }
+  const auto run = [&](DType dtype) {
+    problem.destination_dtype = dtype;
+    Int8Product product(problem);
+    Tensor sums(dtype, product.destination());
+    product.set_weights(weight);
+    product.run(source, {}, sums);
+    return sums;
+  };
+  const Tensor halves = run(DType::kBf16), whole = run(DType::kS32);
+  for (std::int64_t i = 0; i < whole.elements(); ++i) {
+    ASSERT_EQ(to_float(halves.data<Bf16>()[i]), static_cast<float>(whole.data<std::int32_t>()[i]));
+  }
+}
 
 TEST(Int8Product, IsTheSameForOneAndTwoThreads) {
   const Isa isa = effective_isa();

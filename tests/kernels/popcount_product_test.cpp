@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <ostream>
@@ -147,6 +148,12 @@ void expect_sums(Operands& x) {
   std::vector<std::int32_t> found(x.acc.size(), 77);
   x.product.run_sums({.codes = x.source.data<std::int8_t>()}, found.data(), x.memory());
   EXPECT_EQ(found, x.acc);
+  std::vector<Bf16> halves(x.acc.size(), Bf16{7});
+  x.product.run_sums({.codes = x.source.data<std::int8_t>()}, halves.data(), x.memory());
+  for (std::size_t i = 0; i < halves.size(); ++i) {
+    const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(x.acc[i]));
+    ASSERT_EQ(halves[i].bits, bits >> 16U) << x.acc[i];
+  }
   if (x.problem.source_grid != Grid::kBinary) return;
   const Shape& shape = x.problem.source;
   const BitRows rows{shape.elements() / shape.c(), shape.c()};

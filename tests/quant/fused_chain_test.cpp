@@ -218,7 +218,7 @@ TEST(FusedChains, TrainFloatNetworksBitForBit) {
 }
 
 // Streams of reals whose signs the chain writes beside them: with a shortcut and without, with
-// another reader and a pool; the last stream has no signs, the signs behind a rectifier no chain.
+// another reader and a pool, behind a rectifier; the last stream has no signs.
 TEST(FusedChains, CarrySignsOfTheirReals) {
   const Graph plain = Graph::parse(R"(bitloom-graph 1
 input = input(shape=3x8x8)
@@ -242,7 +242,8 @@ c.weight = parameter(shape=8x8x3x3)
 c = conv2d(c.act, c.weight, pad=1)
 c.bn = batch_norm(c)
 c.sum = add(c.bn, b.out)
-gap = global_avg_pool(c.sum)
+c.out = prelu(c.sum)
+gap = global_avg_pool(c.out)
 flat = flatten(gap)
 fc.weight = parameter(shape=4x8)
 fc = linear(flat, fc.weight, bias=1)
@@ -255,9 +256,49 @@ fc = linear(flat, fc.weight, bias=1)
     Twin a(plain, options, "int8");
     Twin b(plain, options, "int8");
     const Graph fused = training_graph(a.graph, "integer");
-    EXPECT_EQ(count(fused, "carried_signs"), 2);
-    EXPECT_EQ(fused.find("a.act.q")->op, "carried_signs");
-    EXPECT_EQ(fused.find("c.act.q")->op, "fake_quant");
+    EXPECT_EQ(count(fused, "carried_signs"), 3);
+    EXPECT_EQ(count(fused, "rprelu") + count(fused, "prelu") + count(fused, "add"), 0);
+    EXPECT_EQ(fused.find("b.out")->word("rectifier", ""), "rprelu");
+    EXPECT_EQ(fused.find("c.out")->word("rectifier", ""), "prelu");
+    expect_twins(fused, a, use_integer_forward(b.graph), b);
+  }
+}
+
+// A product of signs leaves its sums to the batch norm behind it where bf16 holds each of them: up
+// to 256, even ones up to 512.
+TEST(FusedChains, TakeSumsThatBf16Holds) {
+  struct SumsCase {
+    int channels;
+    const char* quantizer;
+    int weight_bits;
+    DType wanted;
+  };
+  for (const SumsCase& one :
+       {SumsCase{28, "bi-real", 1, DType::kBf16}, SumsCase{29, "bi-real", 1, DType::kF32},
+        SumsCase{56, "bi-real", 1, DType::kBf16}, SumsCase{58, "bi-real", 1, DType::kF32},
+        SumsCase{28, "twn", 2, DType::kBf16}, SumsCase{30, "twn", 2, DType::kF32}}) {
+    SCOPED_TRACE(cat(one.quantizer, " ", one.channels));
+    const std::string c = std::to_string(one.channels);
+    const Graph plain = Graph::parse(
+        cat("bitloom-graph 1\ninput = input(shape=3x8x8)\nstem.weight = parameter(shape=", c,
+            "x3x1x1)\nstem = conv2d(input, stem.weight)\nbn = batch_norm(stem)\n",
+            "act = hardtanh(bn)\nb.weight = parameter(shape=6x", c, "x3x3)\n",
+            "b = conv2d(act, b.weight, pad=1)\nb.bn = batch_norm(b)\n",
+            "b.act = hardtanh(b.bn)\ngap = global_avg_pool(b.act)\n",
+            "flat = flatten(gap)\nfc.weight = parameter(shape=4x6)\n",
+            "fc = linear(flat, fc.weight)\n"),
+        "test");
+    const QuantOptions options{.method = "qat",
+                               .quantizer = one.quantizer,
+                               .weight_bits = one.weight_bits,
+                               .activation_bits = 1};
+    Twin a(plain, options, "int8");
+    Twin b(plain, options, "int8");
+    const Graph fused = training_graph(a.graph, "integer");
+    EXPECT_EQ(fused.find("b")->word("sums", ""), "1");
+    EXPECT_FALSE(fused.find("stem")->has("sums"));
+    const Network network(fused, quantized_layers(), a.store, {.batch = kBatch});
+    EXPECT_EQ(network.edge("b").dtype, one.wanted);
     expect_twins(fused, a, use_integer_forward(b.graph), b);
   }
 }
@@ -281,6 +322,9 @@ TEST(FusedChains, RefuseWhatDoesNotFit) {
   EXPECT_ERROR(ConfigError, make("y = fused(c, c, c)"), "at most one shortcut");
   EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, epsilon=0)"), "above 0");
   EXPECT_ERROR(ConfigError, make("y = fused_quant(c, qmin=3, qmax=3, output=codes)"), "qmin");
+  EXPECT_ERROR(ConfigError, make("y = fused(c, rectifier=prelu)"), "behind a norm");
+  EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, rectifier=prelu, low=0)"), "no clip");
+  EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, rectifier=gelu)"), "prelu or rprelu");
   const char* signs =
       "quantizer=bi-real, bits=1, dtype=s8, grid=binary, qmin=-1, qmax=1, "
       "output=codes";

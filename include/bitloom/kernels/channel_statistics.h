@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "bitloom/kernels/channel_values.h"
 #include "bitloom/kernels/fake_quant.h"
 
 namespace bitloom::kernels {
@@ -34,12 +35,12 @@ std::size_t channel_scratch_bytes(const ChannelRows& size);
 ///         variances", Stanford STAN-CS-79-773.
 /// Shapes: x [rows, channels]; mean, variance, ranges [channels]; scratch 64-byte aligned.
 /// @pre rows > 0.
-void channel_statistics(const float* x, const ChannelRows& size, float* mean, float* variance,
-                        MinMax* ranges, std::byte* scratch) noexcept;
+void channel_statistics(const ChannelValues& x, const ChannelRows& size, float* mean,
+                        float* variance, MinMax* ranges, std::byte* scratch) noexcept;
 
 namespace reference {
-void channel_statistics(const float* x, const ChannelRows& size, float* mean, float* variance,
-                        MinMax* ranges, std::byte* scratch) noexcept;
+void channel_statistics(const ChannelValues& x, const ChannelRows& size, float* mean,
+                        float* variance, MinMax* ranges, std::byte* scratch) noexcept;
 }  // namespace reference
 
 }  // namespace bitloom::kernels

@@ -17,15 +17,16 @@ struct Int8Problem {
   bool source_zero_point = false;   ///< a zero point is passed to run()
   Shape weight;                     ///< [O, I/groups, KH, KW] or [O, I]
   integer::Window window;
-  DType destination_dtype = DType::kU8;  ///< kU8, kS8, kS32 (bare accumulators) or kF32
-  bool bias = true;                      ///< ignored for kS32
-  integer::Clip clip;     ///< bounds of t: a range of codes, or of reals (kF32); ignored for kS32
-  bool residual = false;  ///< of residual_dtype, added before the clip
+  /// kU8, kS8, kF32; kS32 or kBf16 (rounded half to even) for bare accumulators.
+  DType destination_dtype = DType::kU8;
+  bool bias = true;                   ///< ignored for bare accumulators, as clip
+  integer::Clip clip;                 ///< bounds of t: a range of codes, or of reals (kF32)
+  bool residual = false;              ///< of residual_dtype, added before the clip
   DType residual_dtype = DType::kU8;  ///< codes; or kF32 of an f32 destination: t = t + r
   int choice = 0;  ///< of oneDNN's: 0 the one it prefers, 1 its next on the same instructions, ...
 };
 
-/// Computes, bit for bit, integer/requantize.h (kS32: the accumulators; kF32: clipped(t)).
+/// Computes, bit for bit, integer/requantize.h (kF32: clipped(t); kS32, kBf16: the accumulators).
 /// Bounds that the destination's type has by itself cost nothing.
 class Int8Product {
  public:

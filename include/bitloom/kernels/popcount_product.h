@@ -68,6 +68,8 @@ class PopcountProduct {
 
   /// With at least scratch_bytes() of 64-byte aligned scratch; allocates nothing.
   void run_sums(const PopcountSource& source, std::int32_t* acc, std::span<std::byte> scratch);
+  /// Sums in bf16, rounded towards 0 where it does not hold them.
+  void run_sums(const PopcountSource& source, Bf16* sums, std::span<std::byte> scratch);
   void run_reals(const PopcountSource& source, const PopcountReals& reals,
                  std::span<std::byte> scratch);
   /// Sign bits of all outputs, [N * H' * W', sign_words(O)]. @pre writes_signs().

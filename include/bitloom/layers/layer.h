@@ -24,11 +24,13 @@ namespace bitloom::layers {
 /// What travels from one node to its readers. Gradients belong to the reals; they are f32, or bf16
 /// where the layers on both sides can (LayerMemory).
 struct Edge {
-  Shape shape;                   ///< [N, C, H, W], [N, C]; weights [O, I, KH, KW], [O, I]
-  DType dtype = DType::kF32;     ///< kF32 reals; kU8 or kS8 codes
+  Shape shape;  ///< [N, C, H, W], [N, C]; weights [O, I, KH, KW], [O, I]
+  /// kF32 reals; kU8 or kS8 codes; kBf16 sums of codes, integers that a chain with a batch norm
+  /// takes times scale[c].
+  DType dtype = DType::kF32;
   integer::AffineFormat format;  ///< codes only
   const float* scale = nullptr;  ///< codes only; live: changes from step to step
-  std::int64_t scale_count = 0;  ///< 1, or shape[0] for one scale per output channel
+  std::int64_t scale_count = 0;  ///< 1, or one a channel: shape[0] of weights, shape.c() of sums
   /// Codes only; live, holds an integer; nullptr where format.zero_point is fixed.
   const float* zero_point = nullptr;
   /// The format with the zero point of now.
@@ -68,6 +70,8 @@ struct LayerMemory {
   /// 0's memory; input gradient 0 may be the output gradient's memory.
   bool forward_in_place = false;
   bool backward_in_place = false;
+  /// Input gradient 1 may be the output gradient's memory, rather than input gradient 0.
+  bool backward_in_place_of_second = false;
   /// backward adds to input gradient 0 where BackwardCall::adds says so: a gradient of several
   /// contributions then needs no pass of its own for their sum.
   bool backward_adds = false;

@@ -17,14 +17,17 @@ namespace bitloom::quant {
 /// quantized_add; exported_conv2d, exported_linear, exported_add (exported_layers.h).
 layers::LayerRegistry quantized_layers();
 
-/// `quantized_conv2d(x, weight)` and `quantized_linear(x, weight)`, both inputs codes, output f32.
+/// `quantized_conv2d(x, weight, sums=0)` and `quantized_linear(x, weight, sums=0)`, both inputs
+/// codes, output f32.
 ///
 /// Forward:  y[o] = float(acc) * m[o] (+ bias[o]), m[o] = s_x * s_w[o] computed in double, rounded
 ///           once; acc = sum (x - z_x) * w on int8 kernels: integer/requantize.h's first two steps.
 /// Backward: conv2d's (linear's) gradients with the reals of x and weight;
 /// kernels/training_product.h
 ///           says how in which precision.
-/// Attributes and parameters: those of conv2d and linear.
+/// Attributes and parameters: those of conv2d and linear; sums=1 where the one reader takes sums
+///           (Edge): the output is then acc in bf16 with the scales m, where bf16 holds every sum:
+///           of binary or ternary codes over at most 256 products, 512 if all sums are even.
 /// Ours differs from fake quantization in float by rounding alone: sums of codes are exact.
 class QuantizedProduct : public layers::Layer {
  public:
@@ -54,9 +57,10 @@ class QuantizedProduct : public layers::Layer {
 
  private:
   layers::Edge edge_;
-  kernels::Int8Product product_;
   std::unique_ptr<kernels::PopcountProduct> popcount_;  // binary and ternary codes, where faster
   Tensor no_bias_;                                      // zeros, for popcount_
+  bool leaves_sums_;                                    // acc in bf16, not reals
+  kernels::Int8Product product_;
 };
 
 /// `quantized_add(branch, shortcut)`: reals plus codes, y = branch + s * (code - z). Gradients of
