@@ -32,11 +32,8 @@ class F32Pool::Impl {
  public:
   Impl(const F32PoolProblem& problem, bool training) {
     using dnnl::algorithm;
-    const bool is_max = problem.kind == PoolKind::kMax;
     const integer::Window& window = problem.window;
-    const algorithm average = window.count_pad ? algorithm::pooling_avg_include_padding
-                                               : algorithm::pooling_avg_exclude_padding;
-    const algorithm kind = is_max ? algorithm::pooling_max : average;
+    const algorithm kind = algorithm::pooling_max;
     const dnnl::memory::desc source = nhwc_f32(problem.source);
     const dnnl::memory::desc destination = nhwc_f32(pool_output("pooling", problem.source, window));
     const dnnl::memory::dims strides{window.stride, window.stride};
@@ -52,7 +49,7 @@ class F32Pool::Impl {
                                                      {DNNL_ARG_DST, destination}};
     std::vector<PrimitiveArgument> backward_arguments{{DNNL_ARG_DIFF_DST, destination},
                                                       {DNNL_ARG_DIFF_SRC, source}};
-    if (training && is_max) {
+    if (training) {
       workspace_bytes = pd.workspace_desc().get_size();
       forward_arguments.push_back({DNNL_ARG_WORKSPACE, pd.workspace_desc()});
       backward_arguments.push_back({DNNL_ARG_WORKSPACE, pd.workspace_desc()});

@@ -8,20 +8,10 @@
 #include "bitloom/core/parallel.h"
 #include "bitloom/kernels/highway.h"
 #include "max_gradient.h"
+#include "pool_windows.h"
 
 namespace bitloom::kernels {
 namespace {
-
-// Part of a window inside the image, along one axis: positions [first, last) of the kernel.
-struct Inside {
-  std::int64_t origin, first, last;
-};
-
-Inside inside(std::int64_t out, std::int64_t kernel, const integer::Window& window,
-              std::int64_t size) {
-  const std::int64_t origin = out * window.stride - window.pad;
-  return {origin, std::max<std::int64_t>(0, -origin), std::min(kernel, size - origin)};
-}
 
 // Calls body(position in the window, source pixel) for each pixel of a window, in row order.
 template <typename Body>
@@ -34,21 +24,6 @@ void for_each_pixel(const Shape& source, const integer::Window& window, std::int
       body(ky * window.kernel_w + kx, (rows.origin + ky) * source.w() + columns.origin + kx);
     }
   }
-}
-
-// Windows that hold a pixel, along one axis: [first, last), and where in the first of them it lies.
-// It lies `stride` positions further up in each next one.
-struct Covering {
-  std::int64_t first, last, position;
-};
-
-Covering covering(std::int64_t at, std::int64_t kernel, const integer::Window& window,
-                  std::int64_t windows) {
-  const std::int64_t padded = at + window.pad;
-  const std::int64_t first =
-      std::max<std::int64_t>(0, (padded - kernel + window.stride) / window.stride);
-  const std::int64_t last = std::min(windows, padded / window.stride + 1);
-  return {first, std::max(first, last), padded - first * window.stride};
 }
 
 template <typename Code>
@@ -95,21 +70,6 @@ std::int32_t round_half_even_quotient(std::int32_t sum, std::int32_t count) {
   }
   const std::int64_t twice = std::int64_t{2} * rest;
   return quotient + (twice > count || (twice == count && quotient % 2 != 0) ? 1 : 0);
-}
-
-// Pixels of a window that lie inside the image.
-std::int32_t pixels_inside(const Shape& source, const integer::Window& window, std::int64_t y,
-                           std::int64_t x) {
-  const Inside rows = inside(y, window.kernel_h, window, source.h());
-  const Inside columns = inside(x, window.kernel_w, window, source.w());
-  return static_cast<std::int32_t>((rows.last - rows.first) * (columns.last - columns.first));
-}
-
-// Pixels that an average divides by.
-std::int32_t pixels_counted(const Shape& source, const integer::Window& window, std::int64_t y,
-                            std::int64_t x) {
-  if (!window.count_pad) return pixels_inside(source, window, y, x);
-  return static_cast<std::int32_t>(window.kernel_h * window.kernel_w);
 }
 
 template <typename Code>
@@ -249,34 +209,6 @@ void avg_pool_codes(ConstTensorView source, const integer::Window& window, Tenso
     avg_pool(source.data<std::int8_t>(), shape, window, zero_point, destination.data<std::int8_t>(),
              out);
   }
-}
-
-void avg_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
-                       TensorView source_gradient) noexcept {
-  const Shape& shape = source_gradient.shape();
-  const Shape& out = destination_gradient.shape();
-  const std::int64_t channels = shape.c();
-  const std::int64_t image_size = shape.h() * shape.w() * channels;
-  const float* dy = destination_gradient.data<float>();
-  float* dx = source_gradient.data<float>();
-  // Windows of one image may overlap, so an image is one thread's.
-  parallel_for(shape.n(), 1, [&](std::int64_t begin, std::int64_t end, int) {
-    for (std::int64_t n = begin; n < end; ++n) {
-      float* image = dx + n * image_size;
-      std::fill_n(image, image_size, 0.0F);
-      for (std::int64_t y = 0; y < out.h(); ++y) {
-        for (std::int64_t x = 0; x < out.w(); ++x) {
-          const float* from = dy + ((n * out.h() + y) * out.w() + x) * channels;
-          const auto count = static_cast<float>(pixels_counted(shape, window, y, x));
-          for_each_pixel(shape, window, y, x, [&](std::int64_t, std::int64_t pixel) {
-            float* to = image + pixel * channels;
-#pragma omp simd
-            for (std::int64_t c = 0; c < channels; ++c) to[c] += from[c] / count;
-          });
-        }
-      }
-    }
-  });
 }
 
 }  // namespace bitloom::kernels

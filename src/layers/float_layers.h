@@ -53,11 +53,11 @@ std::unique_ptr<Layer> make_k_map(const LayerContext& context);
 std::unique_ptr<Layer> make_scale_map(const LayerContext& context);
 /// max_pool(x, kernel, stride=kernel, pad=0): see kernels/f32_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_max_pool(const LayerContext& context);
-/// avg_pool(x, kernel, stride=kernel, pad=0, count_pad=0): padding is left out of sum and count, or
-/// counts as pixels of 0; see
-/// kernels/f32_pool.h and pool_codes.h.
+/// avg_pool(x, kernel, stride=kernel, pad=0, count_pad=0, repeat=1): padding is left out of sum and
+/// count, or counts as pixels of 0; the means stand `repeat` times side by side along the channels.
+/// See kernels/average_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_avg_pool(const LayerContext& context);
-/// global_avg_pool(x): [N, C, H, W] to [N, C, 1, 1]; see kernels/f32_pool.h and pool_codes.h.
+/// global_avg_pool(x): [N, C, H, W] to [N, C, 1, 1]; see kernels/average_pool.h and pool_codes.h.
 std::unique_ptr<Layer> make_global_avg_pool(const LayerContext& context);
 /// add(branch, shortcut): y = branch + shortcut; both gradients are dy.
 std::unique_ptr<Layer> make_add(const LayerContext& context);

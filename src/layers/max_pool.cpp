@@ -18,10 +18,8 @@ class MaxPool final : public Layer {
     const Edge& source = context.inputs[0];
     edge_ = same_kind(source, kernels::pool_output(context.node.name, source.shape, window_));
     if (source.dtype == DType::kF32) {
-      reals_.emplace(
-          kernels::F32PoolProblem{
-              .kind = kernels::PoolKind::kMax, .source = source.shape, .window = window_},
-          context.training);
+      reals_.emplace(kernels::F32PoolProblem{.source = source.shape, .window = window_},
+                     context.training);
     } else if (window_.kernel_h * window_.kernel_w > kernels::kMaxPoolWindow) {
       throw ConfigError({.place = context.node.name,
                          .expected = cat("a window of at most ", kernels::kMaxPoolWindow,

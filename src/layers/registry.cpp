@@ -25,7 +25,7 @@ LayerRegistry float_layers() {
       {"k_map", {make_k_map, 1, {"kernel", "stride", "pad"}}},
       {"scale_map", {make_scale_map, 2, {}}},
       {"max_pool", {make_max_pool, 1, {"kernel", "stride", "pad"}}},
-      {"avg_pool", {make_avg_pool, 1, {"kernel", "stride", "pad", "count_pad"}}},
+      {"avg_pool", {make_avg_pool, 1, {"kernel", "stride", "pad", "count_pad", "repeat"}}},
       {"global_avg_pool", {make_global_avg_pool, 1, {}}},
       {"add", {make_add, 2, {}}},
       {"concat", {make_concat, 2, {}, true}},

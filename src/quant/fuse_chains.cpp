@@ -1,5 +1,7 @@
 // The passes that choose what training runs; their text is in quant/passes.h.
+#include <algorithm>
 #include <array>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -117,6 +119,30 @@ void leave_sums(const Graph& graph, Node& node) {
 }
 
 // The signs behind such chains, the first of each.
+// A concat of one average with itself, which it alone reads: that average, repeated.
+Graph repeat_averages(const Graph& graph) {
+  std::map<std::string, Node> replaced;  // concat > what stands for it
+  std::set<std::string> dropped;         // averages
+  for (const Node& node : graph.nodes()) {
+    if (node.op != "concat") continue;
+    const Node& pool = *graph.find(node.inputs[0]);
+    const bool one = std::ranges::count(node.inputs, pool.name) == std::ssize(node.inputs);
+    if (!one || pool.op != "avg_pool" || only_reader(graph, pool) != &node) continue;
+    Node repeated = pool;
+    repeated.name = node.name;
+    repeated.set("repeat", std::to_string(std::ssize(node.inputs)));
+    replaced.emplace(node.name, repeated);
+    dropped.insert(pool.name);
+  }
+  Graph out;
+  for (const Node& node : graph.nodes()) {
+    if (dropped.contains(node.name)) continue;
+    const auto found = replaced.find(node.name);
+    out.add(found == replaced.end() ? node : found->second);
+  }
+  return out;
+}
+
 Graph carry_signs_and_sums(const Graph& graph) {
   Graph out;
   std::set<std::string> carriers;
@@ -160,7 +186,7 @@ Graph fuse_chains(const Graph& graph) {
     const auto found = replaced.find(&node);
     out.add(found == replaced.end() ? node : found->second);
   }
-  return carry_signs_and_sums(out);
+  return carry_signs_and_sums(repeat_averages(out));
 }
 
 Graph training_graph(const Graph& graph, std::string_view forward) {

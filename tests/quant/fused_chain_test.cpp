@@ -264,6 +264,47 @@ fc = linear(flat, fc.weight, bias=1)
   }
 }
 
+// An average beside itself is one node, of reals (Bi-Real's shortcuts) and of codes.
+TEST(FusedChains, RepeatAverages) {
+  const auto graph_with = [](const char* pooled) {
+    return Graph::parse(cat(R"(bitloom-graph 1
+input = input(shape=3x8x8)
+a.weight = parameter(shape=8x3x3x3)
+a = conv2d(input, a.weight, pad=1)
+a.bn = batch_norm(a)
+a.act = hardtanh(a.bn)
+b.weight = parameter(shape=16x8x3x3)
+b = conv2d(a.act, b.weight, pad=1, stride=2)
+b.bn = batch_norm(b)
+pool = avg_pool()",
+                            pooled, R"(, kernel=3, stride=2, pad=1)
+twice = concat(pool, pool)
+sum = add(b.bn, twice)
+gap = global_avg_pool(sum)
+flat = flatten(gap)
+fc.weight = parameter(shape=4x16)
+fc = linear(flat, fc.weight)
+)"),
+                        "test");
+  };
+  for (const char* quantizer : {"bi-real", "lsq"}) {
+    SCOPED_TRACE(quantizer);
+    const int bits = quantizer == std::string("lsq") ? 8 : 1;
+    const Graph plain = graph_with(bits == 1 ? "a.bn" : "a.act");
+    const QuantOptions options{
+        .method = "qat", .quantizer = quantizer, .weight_bits = bits, .activation_bits = bits};
+    Twin a(plain, options, "int8");
+    Twin b(plain, options, "int8");
+    const Graph fused = training_graph(a.graph, "integer");
+    EXPECT_EQ(fused.find("twice")->op, "avg_pool");
+    EXPECT_EQ(fused.find("twice")->integer("repeat", 1), 2);
+    EXPECT_EQ(fused.find("pool"), nullptr);
+    const Network network(fused, quantized_layers(), a.store, {.batch = kBatch});
+    EXPECT_EQ(network.edge("twice").dtype == DType::kF32, bits == 1);
+    expect_twins(fused, a, use_integer_forward(b.graph), b);
+  }
+}
+
 // A product of signs leaves its sums to the batch norm behind it where bf16 holds each of them: up
 // to 256, even ones up to 512.
 TEST(FusedChains, TakeSumsThatBf16Holds) {
@@ -322,6 +363,7 @@ TEST(FusedChains, RefuseWhatDoesNotFit) {
   EXPECT_ERROR(ConfigError, make("y = fused(c, c, c)"), "at most one shortcut");
   EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, epsilon=0)"), "above 0");
   EXPECT_ERROR(ConfigError, make("y = fused_quant(c, qmin=3, qmax=3, output=codes)"), "qmin");
+  EXPECT_ERROR(ConfigError, make("y = avg_pool(c, kernel=2, repeat=0)"), "repeat of at least 1");
   EXPECT_ERROR(ConfigError, make("y = fused(c, rectifier=prelu)"), "behind a norm");
   EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, rectifier=prelu, low=0)"), "no clip");
   EXPECT_ERROR(ConfigError, make("y = fused(c, norm=b, rectifier=gelu)"), "prelu or rprelu");

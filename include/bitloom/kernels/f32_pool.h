@@ -1,5 +1,5 @@
-// Max and average pooling of NHWC reals on oneDNN, planned once.
-// Comes from: layers/max_pool, layers/global_avg_pool.
+// Max pooling of NHWC reals on oneDNN, planned once. Averages: average_pool.h.
+// Comes from: layers/max_pool.
 #pragma once
 
 #include <cstddef>
@@ -11,10 +11,7 @@
 
 namespace bitloom::kernels {
 
-enum class PoolKind : std::uint8_t { kMax, kAverage };
-
 struct F32PoolProblem {
-  PoolKind kind = PoolKind::kMax;
   Shape source;            ///< [N, C, H, W]
   integer::Window window;  ///< its groups are not read
 };
@@ -24,9 +21,8 @@ struct F32PoolProblem {
 ///         half of it (a window could then lie in padding alone).
 Shape pool_output(const std::string& place, const Shape& source, const integer::Window& window);
 
-/// Max: padding never wins; the gradient goes to the first largest value of a window.
-/// Average: padding is left out of sum and count; with window.count_pad the count is the area. A
-/// call allocates nothing of ours.
+/// Padding never wins; the gradient goes to the first largest value of a window. A call allocates
+/// nothing of ours.
 class F32Pool {
  public:
   /// `training` prepares backward. @throws BackendError.
@@ -36,7 +32,7 @@ class F32Pool {
   F32Pool& operator=(F32Pool&&) noexcept;
 
   std::size_t scratch_bytes() const;
-  /// What forward leaves for backward: where each maximum was. 0 for averages and without training.
+  /// What forward leaves for backward: where each maximum was. 0 without training.
   std::size_t workspace_bytes() const;
 
   void forward(ConstTensorView source, TensorView destination, std::byte* workspace,

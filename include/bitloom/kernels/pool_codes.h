@@ -35,10 +35,4 @@ void max_pool_gradient(ConstTensorView destination_gradient, ConstTensorView sec
 void avg_pool_codes(ConstTensorView source, const integer::Window& window, TensorView destination,
                     std::int32_t zero_point = 0) noexcept;
 
-/// dx = sum of dy / count over the windows that hold the pixel, f32; rounding counts as the
-/// identity (straight-through). Sums in the order of the windows: the same bits whatever the
-/// threads.
-void avg_pool_gradient(ConstTensorView destination_gradient, const integer::Window& window,
-                       TensorView source_gradient) noexcept;
-
 }  // namespace bitloom::kernels

@@ -60,13 +60,16 @@ layers::Graph use_integer_forward(const layers::Graph& graph);
 
 /// Makes one node of what stands between two products, for training: of
 ///   batch_norm? > add|quantized_add? > relu|relu6|hardtanh? > fake_quant(output=codes)?
-/// (two or more of them, each read by the next alone; the chain enters the add as its first input).
+/// (two or more of them, each read by the next alone; the chain enters the add as its first input;
+/// prelu or rprelu in place of the rest where a batch norm stands in front).
 /// With the quantizer it is `fused_quant`, else `fused` (layers/fused_chain.h); it has the name of
 /// the last, and names the batch norm, so parameters and checkpoints stay as they are. Signs of a
 /// batch norm's or such a chain's reals, which others read too, become `carried_signs`: the chain
-/// writes them beside the reals. Left alone
-/// are quantizers that need more than a batch's range and their gradient's sums (grids of one and
-/// two bits), fake_quant nodes that emit reals or take codes, and dropout.
+/// writes them beside the reals. A product with weights of few levels that a batch norm alone reads
+/// may leave its sums (quantized_layers.h), and an avg_pool that a concat alone reads, beside
+/// itself, is repeated in its place. Left alone are quantizers that need more than a batch's range
+/// and their gradient's sums (grids of one and two bits), fake_quant nodes that emit reals or take
+/// codes, and dropout.
 layers::Graph fuse_chains(const layers::Graph& graph);
 
 /// What a training step runs: for forward = "integer" fuse_chains(use_integer_forward(graph)), for
