@@ -31,6 +31,9 @@ struct BorderClasses {
   }
 };
 
+/// From a half word to the other.
+inline constexpr int kPairShift = kSignsPerWord / 2;
+
 /// A linear layer is a convolution whose window is its whole source.
 struct PopcountGeometry {
   explicit PopcountGeometry(const PopcountProblem& p)
@@ -50,7 +53,16 @@ struct PopcountGeometry {
   std::int64_t group_outputs() const { return o / window.groups; }
   std::int64_t words() const { return sign_words(group_inputs()); }  ///< of a pixel of one group
   std::int64_t taps() const { return window.kernel_h * window.kernel_w; }
-  std::int64_t depth() const { return taps() * words(); }
+  /// Words of an output.
+  std::int64_t depth() const {
+    return pairs() ? window.kernel_h * ((window.kernel_w + 1) / 2) : taps() * words();
+  }
+  /// Pixels of a half word at most: a word holds a pixel and its right neighbour, and so two taps.
+  bool pairs() const {
+    return !linear && window.kernel_w > 1 && 2 * group_inputs() <= kSignsPerWord;
+  }
+  /// With pairs: the last tap of a row has no neighbour.
+  bool has_single() const { return window.kernel_w % 2 != 0; }
   std::int64_t padded_h() const { return h + 2 * window.pad; }
   std::int64_t padded_w() const { return w + 2 * window.pad; }
   std::int64_t image_words() const { return padded_h() * padded_w() * words(); }

@@ -74,10 +74,12 @@ class PopcountProduct::Impl {
                              " kinds of borders, at most ", kMostClasses));
     }
     for (std::int64_t k = 0; k < g_.depth(); ++k) {
-      const std::int64_t tap = k / g_.words();
-      offsets_.push_back(static_cast<std::int32_t>(
-          (tap / g_.window.kernel_w * g_.padded_w() + tap % g_.window.kernel_w) * g_.words() +
-          k % g_.words()));
+      const std::int64_t tap = tap_of(k);
+      const std::int64_t in_tap = g_.pairs() ? 0 : k % g_.words();
+      const std::int64_t pixel =
+          tap / g_.window.kernel_w * g_.padded_w() + tap % g_.window.kernel_w;
+      const std::int64_t plane = is_single(tap) && keeps_singles() ? g_.plane_words() : 0;
+      offsets_.push_back(static_cast<std::int32_t>(plane + pixel * g_.words() + in_tap));
     }
   }
 
@@ -115,7 +117,9 @@ class PopcountProduct::Impl {
     if (spreads(source)) {
       auto* spread = reinterpret_cast<std::uint32_t*>(scratch.data());
       BITLOOM_ASSERT(scratch.size() >= scratch_bytes());
-      spread_source(g_, source, product_ == BitProduct::kTernary, spread);
+      spread_source(g_, source,
+                    {.nonzeros = product_ == BitProduct::kTernary, .singles = keeps_singles()},
+                    spread);
       words = spread;
     }
     const std::int64_t work = g_.depth() * panel_outputs_ / kPanel;
@@ -136,7 +140,7 @@ class PopcountProduct::Impl {
   const float* bias() const { return bias_.data(); }
 
   std::size_t scratch_bytes() const {
-    const std::int64_t planes = product_ == BitProduct::kTernary ? 2 : 1;
+    const std::int64_t planes = product_ == BitProduct::kTernary || keeps_singles() ? 2 : 1;
     return static_cast<std::size_t>(planes * g_.plane_words()) * sizeof(std::uint32_t);
   }
   std::size_t memory_bytes() const {
@@ -155,8 +159,23 @@ class PopcountProduct::Impl {
   }
   std::int64_t group_weight_words() const { return panel_outputs_ * g_.depth() * planes(); }
 
+  // The (first) tap of word k of an output.
+  std::int64_t tap_of(std::int64_t k) const {
+    if (!g_.pairs()) return k / g_.words();
+    const std::int64_t of_row = (g_.window.kernel_w + 1) / 2;
+    return k / of_row * g_.window.kernel_w + 2 * (k % of_row);
+  }
+  // With pairs: a tap whose word has zeros where another has its neighbour.
+  bool is_single(std::int64_t tap) const {
+    return g_.pairs() && tap % g_.window.kernel_w + 1 == g_.window.kernel_w;
+  }
+  // Without a mask the source too must have zeros there: pixels alone in a plane of their own.
+  bool keeps_singles() const {
+    return product_ == BitProduct::kBinary && g_.pairs() && g_.has_single();
+  }
+
   bool spreads(const PopcountSource& source) const {
-    return source.bits == nullptr || g_.window.pad > 0 || g_.window.groups > 1 ||
+    return source.bits == nullptr || g_.pairs() || g_.window.pad > 0 || g_.window.groups > 1 ||
            product_ == BitProduct::kTernary;
   }
 
@@ -181,7 +200,7 @@ class PopcountProduct::Impl {
   // What one thread packs an output in; kept, so that a training step allocates nothing.
   struct PackingRoom {
     explicit PackingRoom(const PopcountGeometry& g)
-        : signs(static_cast<std::size_t>(g.depth())),
+        : signs(static_cast<std::size_t>(g.taps() * g.words())),
           nonzeros(signs.size()),
           tap_sums(static_cast<std::size_t>(g.taps())) {}
     std::vector<std::uint32_t> signs, nonzeros;
@@ -201,13 +220,21 @@ class PopcountProduct::Impl {
     pack_codes_row(codes, {g_.taps(), g_.group_inputs()}, signs, nonzeros);
     std::int32_t magnitude = 0;
     std::fill(tap_sums.begin(), tap_sums.end(), 0);
-    for (std::int64_t k = 0; k < g_.depth(); ++k) {
-      const std::uint32_t sign = negated ? nonzeros[k] & ~signs[k] : signs[k];
-      to[k * planes() * kPanel] = sign;
-      if (planes() == 2) to[(k * planes() + 1) * kPanel] = nonzeros[k];
+    for (std::size_t k = 0; k < room.signs.size(); ++k) {
+      if (negated) signs[k] = nonzeros[k] & ~signs[k];
       const std::int32_t count = std::popcount(nonzeros[k]);
-      tap_sums[static_cast<std::size_t>(k / g_.words())] += count - 2 * std::popcount(sign);
+      tap_sums[k / static_cast<std::size_t>(g_.words())] += count - 2 * std::popcount(signs[k]);
       magnitude += count;
+    }
+    // With pairs a word takes up to two taps, of one word each.
+    const auto word = [&](const std::uint32_t* of_taps, std::int64_t k) {
+      if (!g_.pairs()) return of_taps[k];
+      const std::int64_t tap = tap_of(k);
+      return of_taps[tap] | (is_single(tap) ? 0U : of_taps[tap + 1] << kPairShift);
+    };
+    for (std::int64_t k = 0; k < g_.depth(); ++k) {
+      to[k * planes() * kPanel] = word(signs, k);
+      if (planes() == 2) to[(k * planes() + 1) * kPanel] = word(nonzeros, k);
     }
     set_base(o, magnitude, tap_sums);
   }
@@ -364,14 +391,16 @@ bool popcount_beats_int8(const PopcountProblem& problem) {
   if (problem.window.pad_w() != problem.window.pad_h()) return false;  // it does not take them
   if (!has_exact_u8s8(isa)) return true;  // signed codes lose a weight bit there
   const PopcountGeometry g(problem);
+  if (2 * g.group_inputs() < kSignsPerWord) return false;  // packing takes what counting saves
   const bool ternary = problem.source_grid == integer::Grid::kTernary;
   // Cycles of a panel of 16 outputs: a word of 32 inputs, and 4 inputs of int8.
   const std::string target = popcount_target();
   const double step = target == "avx512_vpopcntdq" ? 1.5 : target == "avx512bw" ? 2.0 : 5.5;
   const double word = ternary ? 2.0 * step : step;
+  const double words = static_cast<double>(g.depth()) / static_cast<double>(g.taps());
   const double quad = 1.1;
   const std::int64_t quads = (g.group_inputs() + 3) / 4;
-  return word * static_cast<double>(g.words()) < quad * static_cast<double>(quads);
+  return word * words < quad * static_cast<double>(quads);
 }
 
 namespace reference {

@@ -49,10 +49,16 @@ void pack_row(const PopcountGeometry& g, const std::int8_t* row, std::int64_t gr
   }
 }
 
+// Each pixel's right neighbour in the upper half of its word.
+void add_neighbours(std::uint32_t* row, std::int64_t pixels) {
+#pragma omp simd
+  for (std::int64_t x = 0; x < pixels - 1; ++x) row[x] |= row[x + 1] << kPairShift;
+}
+
 }  // namespace
 
-void spread_source(const PopcountGeometry& g, const PopcountSource& source, bool ternary,
-                   std::uint32_t* out) noexcept {
+void spread_source(const PopcountGeometry& g, const PopcountSource& source,
+                   const SpreadPlanes& planes, std::uint32_t* out) noexcept {
   const std::int64_t line = g.padded_w() * g.words();
   const std::int64_t border = g.window.pad * g.words();
   const std::int64_t rows = g.window.groups * g.n * g.padded_h();
@@ -63,9 +69,11 @@ void spread_source(const PopcountGeometry& g, const PopcountSource& source, bool
       const std::int64_t image = row / g.padded_h() % g.n;
       const std::int64_t group = row / g.padded_h() / g.n;
       std::uint32_t* sign = out + row * line;
-      std::uint32_t* nonzero = ternary ? sign + g.plane_words() : nullptr;
+      std::uint32_t* second = sign + g.plane_words();
+      std::uint32_t* nonzero = planes.nonzeros ? second : nullptr;
+      std::uint32_t* single = planes.singles ? second : nullptr;
       const bool inside = y >= 0 && y < g.h;
-      for (std::uint32_t* plane : {sign, nonzero}) {
+      for (std::uint32_t* plane : {sign, nonzero, single}) {
         if (plane == nullptr) continue;
         std::memset(plane, 0, word_bytes(inside ? border : line));
         if (inside) std::memset(plane + line - border, 0, word_bytes(border));
@@ -78,6 +86,10 @@ void spread_source(const PopcountGeometry& g, const PopcountSource& source, bool
         pack_row(g, source.codes + at * g.c, group, sign + border,
                  nonzero == nullptr ? nullptr : nonzero + border);
       }
+      if (single != nullptr) std::memcpy(single, sign, word_bytes(line));
+      if (!g.pairs()) continue;
+      add_neighbours(sign, line);
+      if (nonzero != nullptr) add_neighbours(nonzero, line);
     }
   });
 }

@@ -6,9 +6,15 @@
 
 namespace bitloom::kernels {
 
-/// out[plane][group][n][padded h][padded w][words]; plane 1 (nonzero) only of ternary sources,
-/// which come as codes.
-void spread_source(const PopcountGeometry& g, const PopcountSource& source, bool ternary,
-                   std::uint32_t* out) noexcept;
+/// What plane 1 holds, if anything: at most one of the two.
+struct SpreadPlanes {
+  bool nonzeros = false;  ///< of ternary sources, which come as codes
+  bool singles = false;   ///< pixels without their neighbours
+};
+
+/// out[plane][group][n][padded h][padded w][words]; plane 0 signs, with pairs (PopcountGeometry)
+/// each pixel's right neighbour in the upper half of its word.
+void spread_source(const PopcountGeometry& g, const PopcountSource& source,
+                   const SpreadPlanes& planes, std::uint32_t* out) noexcept;
 
 }  // namespace bitloom::kernels

@@ -66,18 +66,35 @@ void pack_signs_rows(const float* x, const BitRows& rows, const float* multiplie
   }
 }
 
-// Both planes of up to 32 codes.
-HWY_INLINE void code_word(const std::int8_t* codes, std::int64_t count, std::uint32_t& sign,
-                          std::uint32_t& nonzero) {
-  const hn::CappedTag<std::int8_t, 32> d;
+// Both planes of as many codes from i on as the tag's vectors take.
+template <class D>
+HWY_INLINE std::int64_t code_vectors(D d, const std::int8_t* codes, std::int64_t i,
+                                     std::int64_t count, std::uint32_t& sign,
+                                     std::uint32_t& nonzero) {
   const auto step = static_cast<std::int64_t>(hn::Lanes(d));
-  sign = 0;
-  nonzero = 0;
-  std::int64_t i = 0;
   for (; i + step <= count; i += step) {
     const auto v = hn::LoadU(d, codes + i);
     sign |= bits_of(d, hn::Lt(v, hn::Zero(d))) << i;
     nonzero |= bits_of(d, hn::Not(hn::Eq(v, hn::Zero(d)))) << i;
+  }
+  return i;
+}
+
+// Both planes of up to 32 codes; `readable` of them may be read, which are as many or more.
+HWY_INLINE void code_word(const std::int8_t* codes, std::int64_t count, std::int64_t readable,
+                          std::uint32_t& sign, std::uint32_t& nonzero) {
+  sign = 0;
+  nonzero = 0;
+  std::int64_t i = code_vectors(hn::CappedTag<std::int8_t, 32>(), codes, 0, count, sign, nonzero);
+  const hn::CappedTag<std::int8_t, 16> half;
+  i = code_vectors(half, codes, i, count, sign, nonzero);
+  const auto width = static_cast<std::int64_t>(hn::Lanes(half));
+  if (i < count && i + width <= readable) {  // the next pixel's codes, too
+    const std::uint32_t own = (1U << (count - i)) - 1U;
+    const auto v = hn::LoadU(half, codes + i);
+    sign |= (bits_of(half, hn::Lt(v, hn::Zero(half))) & own) << i;
+    nonzero |= (bits_of(half, hn::Not(hn::Eq(v, hn::Zero(half)))) & own) << i;
+    return;
   }
   for (; i < count; ++i) {
     sign |= (codes[i] < 0 ? 1U : 0U) << i;
@@ -88,12 +105,26 @@ HWY_INLINE void code_word(const std::int8_t* codes, std::int64_t count, std::uin
 void pack_codes_rows(const std::int8_t* codes, const BitRows& rows, std::uint32_t* sign,
                      std::uint32_t* nonzero) {
   const std::int64_t words = sign_words(rows.channels);
-  for (std::int64_t pixel = 0; pixel < rows.pixels; ++pixel) {
+  const std::int64_t all = rows.pixels * rows.channels;
+  std::int64_t pixel = 0;
+  if (2 * rows.channels == kSignsPerWord) {  // two pixels at a time
+    constexpr std::uint32_t kHalf = 0xFFFFU;
+    for (; pixel + 2 <= rows.pixels; pixel += 2) {
+      std::uint32_t both[2];
+      code_word(codes + pixel * rows.channels, kSignsPerWord, kSignsPerWord, both[0], both[1]);
+      sign[pixel] = both[0] & kHalf;
+      sign[pixel + 1] = both[0] >> 16U;
+      if (nonzero == nullptr) continue;
+      nonzero[pixel] = both[1] & kHalf;
+      nonzero[pixel + 1] = both[1] >> 16U;
+    }
+  }
+  for (; pixel < rows.pixels; ++pixel) {
     for (std::int64_t word = 0; word < words; ++word) {
       const std::int64_t c = word * kSignsPerWord;
       std::uint32_t both[2];
-      code_word(codes + pixel * rows.channels + c, std::min(kSignsPerWord, rows.channels - c),
-                both[0], both[1]);
+      const std::int64_t at = pixel * rows.channels + c;
+      code_word(codes + at, std::min(kSignsPerWord, rows.channels - c), all - at, both[0], both[1]);
       sign[pixel * words + word] = both[0];
       if (nonzero != nullptr) nonzero[pixel * words + word] = both[1];
     }

@@ -52,9 +52,13 @@ std::vector<Case> cases() {
       const auto add = [&](const std::string& name, const PopcountProblem& problem) {
         all.push_back({grids + name, problem});
       };
-      for (const std::int64_t c : {1, 3, 63, 64, 65, 127, 128, 130}) {
+      for (const std::int64_t c : {1, 3, 16, 17, 63, 64, 65, 127, 128, 130}) {
         add(cat("c", c), convolution(c, c == 1 ? 1 : 35, 3, 1, 1, 1, source, weight));
       }
+      // Two taps a word, an even number of them in a row or one alone.
+      add("pairs_four", convolution(16, 16, 4, 1, 1, 1, source, weight));
+      add("pairs_stride", convolution(9, 40, 2, 2, 1, 1, source, weight));
+      add("pairs_groups", convolution(32, 32, 3, 2, 1, 2, source, weight));
       add("one", convolution(33, 16, 1, 1, 0, 1, source, weight));
       add("one_stride", convolution(64, 48, 1, 2, 0, 1, source, weight));
       add("one_pad", convolution(40, 64, 1, 1, 2, 1, source, weight));

@@ -11,7 +11,7 @@
 namespace bitloom::kernels {
 namespace {
 
-constexpr std::int64_t kChannels[] = {1, 3, 31, 32, 33, 63, 64, 65, 127, 130};
+constexpr std::int64_t kChannels[] = {1, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 130};
 constexpr std::int64_t kPixels = 7;
 
 std::vector<float> reals(std::int64_t count, std::uint64_t seed) {

@@ -5,7 +5,8 @@
 //
 // Exact. Padding is real 0: a tap outside the image adds nothing. No im2col: a tile of pixels x 16
 // to 64 outputs stays in registers while the words of the window pass by once. Memory: one bit a
-// weight (ternary: two), outputs padded to panels of 16.
+// weight (ternary: two), outputs padded to panels of 16. Up to 16 channels two taps of a row share
+// a word.
 // Comes from: backends/xnor, kernels/sign_bits.h.
 #pragma once
 
@@ -92,7 +93,7 @@ std::string popcount_target();
 
 /// Whether popcount is the faster exact way to run these codes here, by instructions a product on
 /// each side (tests/bench/xnor_bench.cpp measures them): never on AMX; elsewhere nearly always, but
-/// for a few channels a group, which leave words of 32 empty. Without VNNI always: int8 is not
+/// for less than 16 channels a group. Without VNNI always: int8 is not
 /// exact for signed codes there.
 bool popcount_beats_int8(const PopcountProblem& problem);
 
