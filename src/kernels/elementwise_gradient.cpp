@@ -67,7 +67,7 @@ class GradientLanes {
     const V distance = kSums ? block_.distance(d, chain, i) : gradient;
     V above = distance;
     if (kRectifies) above = block_.above_threshold(block_.summed(d, chain, distance, i));
-    if (kSigns) {
+    if (kSigns && (!kRectifies || chain.signs)) {
       const OutputGradient& of_sign = chain.sign_gradient;
       const V x = kRectifies ? block_.rectified(above) : hn::LoadU(d, chain.output + i);
       const V slope = block_.sign_slope(d, x);
@@ -99,7 +99,7 @@ class GradientLanes {
     if (!kSums) return;
     add_lanes(d, shift_, task.to.shift + channel);
     add_lanes(d, slope_, task.to.slope + channel);
-    if (kSigns) add_lanes(d, signs_, task.to.signs + channel);
+    if (kSigns) add_lanes(d, signs_, task.to.signs + channel);  // 0 without signs
     if (!kRectifies) return;
     add_lanes(d, rectifier_slope_, task.to.rectifier_slope + channel);
     add_lanes(d, rectifier_offset_, task.to.rectifier_offset + channel);
@@ -139,7 +139,7 @@ struct GradientWork {
   double above[hn::MaxLanes(Widest())] = {};
 
   // One loop for each of what it is for and what it goes through: a loop for all was three times
-  // as slow.
+  // as slow. Most rectifiers have signs behind them.
   template <class D, int kCount>
   HWY_INLINE void run(D d, Vectors<kCount> vectors, std::int64_t channel, std::int64_t first,
                       std::int64_t last) {
@@ -155,20 +155,19 @@ struct GradientWork {
                          std::int64_t last) {
     if (given.quantizes) {
       loop<kSums, true, false, false>(d, vectors, channel, first, last);
-    } else if (kSums && given.signs && given.rectifies) {
+    } else if (kSums && given.rectifies) {
       loop<kSums, false, kSums, kSums>(d, vectors, channel, first, last);
     } else if (kSums && given.signs) {
       loop<kSums, false, kSums, false>(d, vectors, channel, first, last);
-    } else if (kSums && given.rectifies) {
-      loop<kSums, false, false, kSums>(d, vectors, channel, first, last);
     } else {
       loop<kSums, false, false, false>(d, vectors, channel, first, last);
     }
   }
 
+  // Not inlined: in one function of all loops the compiler's time grows out of hand.
   template <bool kSums, bool kQuantizes, bool kSigns, bool kRectifies, class D, int kCount>
-  HWY_INLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
-                       std::int64_t last) {
+  HWY_NOINLINE void loop(D d, Vectors<kCount> /*vectors*/, std::int64_t channel, std::int64_t first,
+                         std::int64_t last) {
     using Lanes = GradientLanes<kSums, kQuantizes, kSigns, kRectifies, D>;
     const ElementwiseChain chain = given;
     const GradientTask task = given_task;
