@@ -1,5 +1,7 @@
 #include "stages.h"
 
+#include <sstream>
+
 #include "bitloom/layers/network.h"
 #include "bitloom/quant/batch_norm_passes.h"
 #include "bitloom/quant/passes.h"
@@ -15,6 +17,22 @@ std::string folded_text(const layers::Graph& graph) {
   const layers::Network declared(graph, layers::float_layers(), scratch,
                                  {.batch = 1, .training = false});
   return quant::fold_batch_norm(graph, scratch).to_text();
+}
+
+// "`line of a` in place of `line of b`" of the first lines that differ.
+std::string first_difference(const std::string& a, const std::string& b) {
+  std::istringstream found(a), wanted(b);
+  std::string its, ours;
+  do {
+    its.clear();
+    ours.clear();
+    std::getline(found, its);
+    std::getline(wanted, ours);
+  } while (its == ours && found && wanted);
+  const auto quoted = [](const std::string& line) {
+    return line.empty() ? std::string("nothing") : cat("`", line, "`");
+  };
+  return cat(quoted(its), " in place of ", quoted(ours));
 }
 
 bool any_frozen(const layers::Graph& graph, std::string_view op) {
@@ -51,9 +69,13 @@ void require_same_network(const train::Checkpoint& checkpoint, const Config& con
   const std::string found = quant::strip_fake_quant(checkpoint.graph).to_text();
   if (found == experiment.float_graph.to_text()) return;
   if (config.quant.fold_batch_norm && found == folded_text(experiment.float_graph)) return;
-  throw ConfigError(ErrorText{path.string(), cat("a checkpoint of ", experiment.network),
-                              cat("another network (", checkpoint.network, ")"),
-                              "compare with `bitloom inspect FILE`; set model.network to match"});
+  const bool renamed = checkpoint.network != experiment.network;
+  throw ConfigError(
+      ErrorText{path.string(), cat("a checkpoint of ", experiment.network),
+                cat("another network (", checkpoint.network,
+                    "): ", first_difference(found, experiment.float_graph.to_text())),
+                renamed ? "compare with `bitloom inspect FILE`; set model.network to match"
+                        : "it is of another shape or of an earlier program: train it anew"});
 }
 
 train::Checkpoint load_teacher(const Config& config, const Experiment& experiment,

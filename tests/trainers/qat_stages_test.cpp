@@ -136,7 +136,7 @@ TEST_F(QatRuns, FoldedBatchNormTrainsOnWithOneScaleATensor) {
   const Config narrow = config({"quant.fold_batch_norm=true", "quant.per_channel=false",
                                 "quant.weight_bits=3", "train.qat_epochs=1"});
   EXPECT_GT(run(narrow, "narrow", 0, whole.checkpoint).validation_top1, 50.0);
-  EXPECT_ERROR(ConfigError, run(config({}), "unfolded", 0, whole.checkpoint), "another network");
+  EXPECT_ERROR(ConfigError, run(config({}), "unfolded", 0, whole.checkpoint), "` in place of `");
 }
 
 TEST_F(QatRuns, FoldedBatchNormServesPostTrainingToo) {
