@@ -63,7 +63,7 @@ void run_tiles(const PopcountTiles& tiles, const PopcountFinish& finish,
       } else if (finish.acc != nullptr) {
         finish.acc[pixel * finish.pixel_step + o] = acc;
       } else if (finish.sums != nullptr) {
-        // What is cut off by shifting the upper half down is what rounding towards 0 cuts off.
+        // The upper half of the float: rounded towards 0.
         finish.sums[pixel * finish.pixel_step + o] = {static_cast<std::uint16_t>(
             std::bit_cast<std::uint32_t>(static_cast<float>(acc)) >> 16U)};
       } else {

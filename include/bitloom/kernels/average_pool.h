@@ -14,9 +14,10 @@ namespace bitloom::kernels {
 
 /// y[n, k * C + c, h, w] = (sum of x[n, c] over the pixels of the window inside the image) / count
 ///                         for k of 0 .. repeat - 1
-/// count: those pixels, or with window.count_pad the window's area. Sums in f32, row by row, from
-/// 0. Shapes: x [N, C, H, W]; y [N, repeat * C, H', W'] with pool_output()'s H' and W'. Planned
-/// once; a call allocates nothing.
+/// count: those pixels, or with window.count_pad the window's area. Sums in f32, row by row.
+///
+/// Shapes: x [N, C, H, W]; y [N, repeat * C, H', W'] with pool_output()'s H' and W'.
+/// Planned once; a call allocates nothing.
 class AveragePool {
  public:
   /// @pre pool_output() takes source and window.
